@@ -1,0 +1,286 @@
+"""The queue for coroutines: `Queue`'s methods with the same signatures, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+
+import redis
+import redis.asyncio
+
+from redjobs import connect, flows
+from redjobs.call import Call, call_at, call_in, new_job, run_at_of
+from redjobs.commands import Command
+from redjobs.errors import ResultTimeout
+from redjobs.flows import Flow
+from redjobs.job import Job, JobOptions, NewJob, State, Verdict, make_options
+from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
+from redjobs.queue import (
+    Backoffs,
+    enqueue_unknown,
+    handler_options,
+    result_of,
+    result_pauses,
+)
+from redjobs.registry import Handler, Registry
+from redjobs.registry import registry as shared_registry
+from redjobs.retry import BackoffFunction
+from redjobs.settings import Server, resolve_url
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_LOST = (redis.ConnectionError, redis.TimeoutError)
+
+
+class AsyncDriver:
+    """Awaits commands on one redis-py client."""
+
+    def __init__(self, client: redis.asyncio.Redis, server: Server | None) -> None:
+        self.client = client
+        self._server = server
+        self._answered = False
+        self._announced: set[str] = set()
+
+    async def run(self, command: Command[T]) -> T:
+        """Send a command, load its script where the server does not have it, read the reply."""
+        script, keys = command.script, command.keys
+        try:
+            try:
+                reply = await self.client.evalsha(script.sha, len(keys), *keys, *command.args)
+            except redis.exceptions.NoScriptError:
+                reply = await self.client.eval(script.text, len(keys), *keys, *command.args)
+        except redis.ConnectionError as error:
+            if self._answered or self._server is None:
+                raise
+            raise connect.unavailable(self._server, error) from error
+        self._answered = True
+        return command.parse(reply)
+
+    async def drive(self, flow: Flow[T]) -> T:
+        """Run the commands that a flow yields; returns what it returns."""
+        reply: Any = None
+        while True:
+            try:
+                command = flow.send(reply)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            reply = await self.run(command)
+
+    async def announce(self, keys: Keys) -> None:
+        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
+        if keys.queue not in self._announced:
+            try:
+                await self.client.sadd(queues_key(keys.prefix), keys.queue)
+            except redis.ConnectionError as error:
+                if self._answered or self._server is None:
+                    raise
+                raise connect.unavailable(self._server, error) from error
+            self._announced.add(keys.queue)
+
+
+class AsyncQueue:
+    """A queue of jobs in Redis, for coroutines of one event loop. See `Queue` for everything else."""
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        url: str | None = None,
+        client: redis.asyncio.Redis | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        registry: Registry = shared_registry,
+    ) -> None:
+        self.keys = Keys(name, prefix)
+        self.registry = registry
+        self._options = JobOptions()
+        if client is not None:
+            connect.check_client(client)
+            self._driver = AsyncDriver(client, None)
+        else:
+            server = resolve_url(url)
+            self._driver = AsyncDriver(connect.connect_async(server), server)
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.keys.queue
+
+    @property
+    def redis(self) -> redis.asyncio.Redis:
+        """The redis-py client underneath, for what redjobs does not cover."""
+        return self._driver.client
+
+    def __repr__(self) -> str:
+        return f"<AsyncQueue {self.name}>"
+
+    def options(self, **options: Any) -> AsyncQueue:
+        """As `Queue.options`."""
+        made = make_options(**options).over(self._options)
+        twin = copy.copy(self)
+        twin._options = made
+        if made.queue is not None:
+            twin.keys = Keys(made.queue, self.keys.prefix)
+        return twin
+
+    async def enqueue(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """As `Queue.enqueue`."""
+        return (await self._enqueue([Call(fn, args, kwargs)]))[0]
+
+    @overload
+    async def enqueue_in(
+        self, delay: timedelta, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job: ...
+    @overload
+    async def enqueue_in(
+        self,
+        *,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = ...,
+        weeks: float = 0,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> Job: ...
+    async def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:
+        """As `Queue.enqueue_in`."""
+        return (await self._enqueue([call_in(args, kwargs)]))[0]
+
+    @overload
+    async def enqueue_at(
+        self, at: datetime | float, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job: ...
+    @overload
+    async def enqueue_at(
+        self,
+        *,
+        at: datetime | float,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = ...,
+    ) -> Job: ...
+    async def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:
+        """As `Queue.enqueue_at`."""
+        return (await self._enqueue([call_at(args, kwargs)]))[0]
+
+    async def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
+        """As `Queue.enqueue_many`."""
+        return await self._enqueue(calls)
+
+    async def _enqueue(self, calls: Iterable[Call]) -> list[Job]:
+        sent: list[str] = []
+
+        def jobs() -> Iterable[NewJob]:
+            for wanted in calls:
+                job = new_job(wanted, self._options, self.registry)
+                sent.append(job.id)
+                yield job
+
+        await self._driver.announce(self.keys)
+        try:
+            return await self._driver.drive(flows.enqueue(self.keys, jobs()))
+        except _LOST as error:
+            raise enqueue_unknown(sent, error) from error
+
+    async def get(self, id_or_key: str) -> Job:
+        """As `Queue.get`."""
+        return await self._driver.drive(flows.get(self.keys, id_or_key))
+
+    def arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """As `Queue.arguments`."""
+        return self.registry.codec.decode_call(job.payload)
+
+    async def cancel(self, id_or_key: str) -> Verdict:
+        """As `Queue.cancel`."""
+        return await self._driver.drive(flows.cancel(self.keys, id_or_key))
+
+    async def reschedule(
+        self,
+        id_or_key: str,
+        delay: timedelta | float | None = None,
+        *,
+        at: datetime | float | None = None,
+    ) -> Verdict:
+        """As `Queue.reschedule`."""
+        run_at = run_at_of(delay, at)
+        return await self._driver.drive(flows.reschedule(self.keys, id_or_key, run_at))
+
+    async def requeue(self, job_id: str) -> Verdict:
+        """As `Queue.requeue`."""
+        return await self._driver.drive(flows.requeue(self.keys, job_id))
+
+    async def delete(self, job_id: str) -> Verdict:
+        """As `Queue.delete`."""
+        return await self._driver.drive(flows.delete(self.keys, job_id))
+
+    async def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:  # noqa: ASYNC109 - as Queue
+        """As `Queue.result`."""
+        pauses = result_pauses(timeout)
+        while True:
+            job = await self.get(job_id)
+            if job.state in (State.COMPLETED, State.DEAD):
+                return result_of(job, self.registry)
+            pause = next(pauses, None)
+            if pause is None:
+                raise ResultTimeout(f"job {job_id} is {job.state} still")
+            await asyncio.sleep(pause)
+
+    @overload
+    def job(self, fn: Callable[P, R], /) -> AsyncJobFunction[P, R]: ...
+    @overload
+    def job(
+        self, *, backoff: Backoffs = None, **options: Any
+    ) -> Callable[[Callable[P, R]], AsyncJobFunction[P, R]]: ...
+    def job(self, fn: Any = None, /, *, backoff: Backoffs = None, **options: Any) -> Any:
+        """As `Queue.job`; the handler's `enqueue*` are awaited."""
+        made, function = handler_options(backoff, options)
+
+        def decorate(fn: Callable[P, R]) -> AsyncJobFunction[P, R]:
+            handler = AsyncJobFunction(fn, made, function, self)
+            self.registry.add(handler)
+            return handler
+
+        return decorate if fn is None else decorate(fn)
+
+    async def close(self) -> None:
+        """As `Queue.close`."""
+        await self._driver.client.aclose()
+
+
+class AsyncJobFunction(Handler[P, R]):
+    """A handler with the verbs of its asynchronous queue."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        options: JobOptions,
+        backoff: BackoffFunction | None,
+        queue: AsyncQueue,
+    ) -> None:
+        super().__init__(fn, options, backoff)
+        self.queue = queue
+
+    def options(self, **options: Any) -> AsyncJobFunction[P, R]:
+        """This handler with options for what is enqueued through it, as `Queue.options` takes them."""
+        twin = copy.copy(self)
+        twin.queue = self.queue.options(**options)
+        return twin
+
+    async def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run it on a worker, as soon as one is free."""
+        return await self.queue.enqueue(self.fn, *args, **kwargs)
+
+    async def enqueue_in(self, delay: timedelta, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run it on a worker after `delay`."""
+        return await self.queue.enqueue_in(delay, self.fn, *args, **kwargs)
+
+    async def enqueue_at(self, at: datetime | float, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run it on a worker at an aware datetime or POSIX timestamp."""
+        return await self.queue.enqueue_at(at, self.fn, *args, **kwargs)

@@ -1,0 +1,129 @@
+"""From a function and its arguments to a job that can be sent: pure, for both drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec
+
+from redjobs.clock import duration_ms, moment_ms
+from redjobs.errors import SettingsError
+from redjobs.ids import new_id
+from redjobs.job import JobOptions, NewJob, make_options
+from redjobs.registry import Registry
+
+P = ParamSpec("P")
+
+_UNITS = ("weeks", "days", "hours", "minutes", "seconds")
+_NOW = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function with its arguments, to be enqueued together with others by `enqueue_many`.
+
+    >>> from datetime import timedelta
+    >>> call(print, "hello").in_(timedelta(days=3)).run_at
+    '+259200000'
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] | None = None
+    #: '' now, '+N' in N ms, 'N' at N ms: what `NewJob.run_at` holds.
+    run_at: str = _NOW
+    options: JobOptions = JobOptions()  # noqa: RUF009 - frozen
+
+    def in_(self, delay: timedelta | float) -> Call:
+        """The same call, `delay` (a timedelta or seconds) after it is enqueued."""
+        return replace(self, run_at=f"+{duration_ms(delay)}")
+
+    def at(self, moment: datetime | float) -> Call:
+        """The same call, at an aware datetime or a POSIX timestamp."""
+        return replace(self, run_at=str(moment_ms(moment)))
+
+    def with_options(self, **options: Any) -> Call:
+        """The same call with options, as `queue.options` takes them; all but `queue`."""
+        made = make_options(**options)
+        if made.queue is not None:
+            raise SettingsError("enqueue_many sends to one queue: use queue.options(queue=...)")
+        return replace(self, options=made.over(self.options))
+
+
+def call(fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call:
+    """A call for `enqueue_many`, checked by type checkers like `enqueue`."""
+    return Call(fn, args, kwargs)
+
+
+def call_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """What `enqueue_in` was given, in either form."""
+    if args:
+        delay, *rest = args
+        if not rest or not callable(rest[0]):
+            raise SettingsError(
+                "enqueue_in takes a delay, the function and its arguments:"
+                " enqueue_in(timedelta(days=3), fn, ...) or enqueue_in(days=3, fn=fn, args=(...,))"
+            )
+        return Call(rest[0], tuple(rest[1:]), kwargs).in_(delay)
+    units = {unit: kwargs.pop(unit) for unit in _UNITS if unit in kwargs}
+    if not units:
+        raise SettingsError("enqueue_in needs a delay: weeks=, days=, hours=, minutes= or seconds=")
+    return _keyword_form("enqueue_in", kwargs).in_(timedelta(**units))
+
+
+def call_at(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """What `enqueue_at` was given, in either form."""
+    if args:
+        moment, *rest = args
+        if not rest or not callable(rest[0]):
+            raise SettingsError(
+                "enqueue_at takes a moment, the function and its arguments:"
+                " enqueue_at(moment, fn, ...) or enqueue_at(at=moment, fn=fn, args=(...,))"
+            )
+        return Call(rest[0], tuple(rest[1:]), kwargs).at(moment)
+    if "at" not in kwargs:
+        raise SettingsError("enqueue_at needs a moment: at=")
+    moment = kwargs.pop("at")
+    return _keyword_form("enqueue_at", kwargs).at(moment)
+
+
+def _keyword_form(verb: str, given: dict[str, Any]) -> Call:
+    unknown = set(given) - {"fn", "args", "kwargs"}
+    if unknown or not callable(given.get("fn")):
+        problem = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs fn="
+        raise SettingsError(
+            f"{verb} in its keyword form {problem}; the function's arguments go into"
+            f" args=(...,) and kwargs={{...}}"
+        )
+    args = given.get("args", ())
+    if not isinstance(args, tuple | list):
+        raise SettingsError(f"args is a tuple, like args=({args!r:.40},)")
+    return Call(given["fn"], tuple(args), given.get("kwargs") or {})
+
+
+def new_job(wanted: Call, options: JobOptions, registry: Registry) -> NewJob:
+    """The job for a call; `options` are those of the queue.
+
+    Raises HandlerError where the function cannot be a job, and PayloadError where the
+    arguments do not fit its signature or cannot be encoded.
+    """
+    handler = registry.handler_of(wanted.fn)
+    kwargs = wanted.kwargs or {}
+    handler.check_call(wanted.args, kwargs)
+    said = wanted.options.over(options)
+    priority = said.priority if said.priority is not None else handler.defaults.priority
+    return NewJob(
+        id=new_id(priority or 0),
+        name=handler.name,
+        payload=registry.codec.encode_call(wanted.args, kwargs) if wanted.args or kwargs else b"",
+        options=said if said.priority == priority else replace(said, priority=priority),
+        run_at=wanted.run_at,
+    )
+
+
+def run_at_of(delay: timedelta | float | None, at: datetime | float | None) -> str:
+    """`NewJob.run_at` for a delay from now or a moment; exactly one of them is given."""
+    if (delay is None) == (at is None):
+        raise SettingsError("give either a delay from now, or a moment with at=")
+    return f"+{duration_ms(delay)}" if delay is not None else str(moment_ms(at or 0))

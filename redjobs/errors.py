@@ -1,0 +1,110 @@
+"""Every exception of redjobs, and the three signals that a handler may raise.
+
+RedjobsError
+├── SettingsError          a URL, option or setting that cannot be used
+├── ServerUnavailable      nothing answers at the URL; says the ways to get going
+├── EnqueueUnknown         the reply was lost: the job may or may not be there; safe to send again
+├── HandlerError           the function cannot be a job
+│   └── UnknownHandler     no registered function has this name
+├── PayloadError           arguments or a result that cannot be encoded or decoded
+├── JobNotFound            no job with this id or key
+├── JobFailed              `result()` of a job that is dead
+├── ResultTimeout          `result()` waited long enough
+└── JobTimeout             raised inside a handler that ran longer than its timeout
+
+Signal                     raised by a handler on purpose, never a failure of redjobs
+├── Retry                  run me again, this attempt counts
+├── Snooze                 run me again, this attempt does not count
+└── Bury                   give up on me now
+
+Errors of the server itself (out of memory, read-only, no permission) pass through
+`Queue` as redis-py raises them; the worker handles them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class RedjobsError(Exception):
+    """The root of all errors that redjobs raises itself."""
+
+
+class SettingsError(RedjobsError):
+    """A URL, option or setting that cannot be used; the message shows the remedy."""
+
+
+class ServerUnavailable(RedjobsError):
+    """Nothing answers at the URL; the message lists the ways to get going."""
+
+
+class EnqueueUnknown(RedjobsError):
+    """The server's reply was lost after all retries: the job may or may not be enqueued.
+
+    `job_ids` are the ids that were sent. Looking one up with `queue.get(id)` tells.
+    """
+
+    def __init__(self, message: str, job_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.job_ids = job_ids
+
+
+class HandlerError(RedjobsError):
+    """This object cannot be a job: a lambda, a nested function, a builtin, a re-export."""
+
+
+class UnknownHandler(HandlerError):
+    """No registered function has this name."""
+
+
+class PayloadError(RedjobsError):
+    """Arguments or a result that cannot be encoded or decoded; names the path to the value."""
+
+
+class JobNotFound(RedjobsError):
+    """No job with this id or key: it never existed, has completed, or was deleted."""
+
+
+class JobFailed(RedjobsError):
+    """`queue.result()` of a job that is dead; the message is its last error."""
+
+
+class ResultTimeout(RedjobsError):
+    """`queue.result()` waited as long as it was told; the job goes on."""
+
+
+class JobTimeout(RedjobsError):
+    """Raised inside a handler that ran longer than its `timeout`, so that it can clean up."""
+
+
+class Signal(Exception):
+    """What a handler raises to say what should happen to its job."""
+
+
+class Retry(Signal):
+    """Run this job again after `after` (a timedelta or seconds); None: the job's backoff.
+
+    The attempt counts: a job that keeps asking is buried after `max_attempts`.
+    """
+
+    def __init__(self, reason: str = "", *, after: timedelta | float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Snooze(Signal):
+    """Run this job again after `after` (a timedelta or seconds), without counting this attempt."""
+
+    def __init__(self, after: timedelta | float, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Bury(Signal):
+    """Give this job up now: it goes to `dead` with `reason`, whatever attempts are left."""
+
+    def __init__(self, reason: str = "buried by its handler") -> None:
+        super().__init__(reason)
+        self.reason = reason

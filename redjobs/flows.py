@@ -1,0 +1,132 @@
+"""Operations that may take more than one command, as generators: they yield commands, get the
+replies and return the result. `Queue` and `AsyncQueue` each have a pump of a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
+
+from redjobs import commands
+from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
+from redjobs.errors import JobNotFound, RedjobsError
+from redjobs.ids import is_id
+from redjobs.job import Job, NewJob, State, Verdict
+from redjobs.keys import Keys
+
+T = TypeVar("T")
+Flow = Generator[Command[Any], Any, T]
+
+_VERDICTS = {
+    "cancelled": Verdict.CANCELLED,
+    "rescheduled": Verdict.RESCHEDULED,
+    "ready": Verdict.REQUEUED,
+    "processing": Verdict.RUNNING,
+    "dead": Verdict.DEAD,
+    "completed": Verdict.COMPLETED,
+    "duplicate": Verdict.DUPLICATE,
+    "notdead": Verdict.NOT_DEAD,
+    "missing": Verdict.NOT_FOUND,
+}
+
+
+def enqueue(keys: Keys, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
+    """One round trip per thousand jobs, and two more for each whose unique key is taken."""
+    waiting = iter(jobs)
+    enqueued: list[Job] = []
+    while batch := list(islice(waiting, ENQUEUE_BATCH)):
+        replies: list[Job | Duplicate] = yield commands.enqueue(keys, batch)
+        for job, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, Duplicate):
+                enqueued.append((yield from _existing(keys, job, reply.holder)))
+            else:
+                enqueued.append(reply)
+    return enqueued
+
+
+def _existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:
+    """The living job that holds this job's unique key, or this job if the other is just over."""
+    for _ in range(10):
+        found: Job | None = yield commands.peek(keys, holder)
+        if found is not None:
+            return replace(found, created=False)
+        # It completed between the two commands. Its key is free then, and `stale` covers the
+        # case that an old version or a person deleted the job and left the key behind.
+        (reply,) = yield commands.enqueue(keys, [job], stale=holder)
+        if isinstance(reply, Job):
+            return reply
+        holder = reply.holder
+    raise RedjobsError(
+        f"the unique key {job.options.key!r} of queue {keys.queue!r} changes hands too quickly:"
+        " ten jobs held it in turn while this one was enqueued; try again"
+    )
+
+
+def get(keys: Keys, id_or_key: str) -> Flow[Job]:
+    """One job by id, or by the unique key that it holds. Raises JobNotFound."""
+    found: Job | None = None
+    if is_id(id_or_key):
+        found = yield commands.peek(keys, id_or_key)
+    if found is None:
+        held: str = yield commands.holder(keys, id_or_key)
+        if held:
+            found = yield commands.peek(keys, held)
+    if found is None:
+        raise JobNotFound(
+            f"no job {id_or_key!r} in queue {keys.queue!r}: it has completed, was deleted,"
+            " or is in another queue"
+        )
+    return found
+
+
+def _by_id_or_key(
+    keys: Keys, id_or_key: str, command: Any
+) -> Generator[Command[Any], Any, tuple[str, Any]]:
+    """Run `command(job_id, key)` for an id or for the holder of a key."""
+    if is_id(id_or_key):
+        word, value = yield command(id_or_key, "")
+        if word == "keyed":
+            word, value = yield command(id_or_key, value)
+        if word != "missing":
+            return word, value
+    held: str = yield commands.holder(keys, id_or_key)
+    if not held:
+        return "missing", ""
+    word, value = yield command(held, id_or_key)
+    return word, value
+
+
+def cancel(keys: Keys, id_or_key: str) -> Flow[Verdict]:
+    """Forget a job that has not begun."""
+    word, _ = yield from _by_id_or_key(
+        keys, id_or_key, lambda job_id, key: commands.cancel(keys, job_id, key)
+    )
+    return _VERDICTS[word]
+
+
+def reschedule(keys: Keys, id_or_key: str, run_at: str) -> Flow[Verdict]:
+    """Another run_at for a job that has not begun."""
+    word, _ = yield from _by_id_or_key(
+        keys, id_or_key, lambda job_id, _: commands.reschedule(keys, job_id, run_at)
+    )
+    return _VERDICTS[word]
+
+
+def requeue(keys: Keys, job_id: str) -> Flow[Verdict]:
+    """Another life for a dead job."""
+    word, text = yield commands.requeue(keys, job_id)
+    if word == "keyed":
+        word, text = yield commands.requeue(keys, job_id, text)
+    return _VERDICTS[word]
+
+
+def delete(keys: Keys, job_id: str) -> Flow[Verdict]:
+    """Forget a job that is over: dead, or completed with a result."""
+    for place in (keys.dead, keys.completed):
+        if (yield commands.delete(keys, place, [job_id])):
+            return Verdict.DELETED
+    found: Job | None = yield commands.peek(keys, job_id)
+    if found is None:
+        return Verdict.NOT_FOUND
+    return Verdict.RUNNING if found.state is State.PROCESSING else Verdict.WAITING

@@ -1,0 +1,328 @@
+"""What a job is: data. Verbs live on the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgpack
+
+from redjobs.clock import duration_ms, from_ms
+from redjobs.errors import PayloadError, SettingsError
+from redjobs.ids import check_name, priority_of
+
+#: What a job may wait for: seconds, a list of seconds by attempt.
+Backoff = float | tuple[float, ...]
+
+MAX_ERRORS = 5
+MAX_ERROR_BYTES = 2_000
+
+
+class State(StrEnum):
+    """Where a job is. A live id is in exactly one of these places."""
+
+    #: Planned, or waiting for its retry.
+    SCHEDULED = "scheduled"
+    #: Due, waiting for a worker.
+    READY = "ready"
+    #: A worker has it.
+    PROCESSING = "processing"
+    #: Done; only jobs that keep a result are remembered.
+    COMPLETED = "completed"
+    #: Given up, kept for people to look at.
+    DEAD = "dead"
+
+
+class Verdict(StrEnum):
+    """What an operation found. True where it did what it was asked."""
+
+    CANCELLED = "cancelled"
+    RESCHEDULED = "rescheduled"
+    REQUEUED = "requeued"
+    DELETED = "deleted"
+    RUNNING = "already running"
+    WAITING = "not over yet"
+    DEAD = "dead"
+    COMPLETED = "completed"
+    #: Its unique key belongs to a newer job by now.
+    DUPLICATE = "its key is held by another job"
+    NOT_DEAD = "not dead"
+    NOT_FOUND = "not found"
+
+    def __bool__(self) -> bool:
+        return self in _DONE
+
+
+_DONE = frozenset({Verdict.CANCELLED, Verdict.RESCHEDULED, Verdict.REQUEUED, Verdict.DELETED})
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What may be said about one job. None: as the handler says, else the default."""
+
+    priority: int | None = None
+    key: str | None = None
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    result_ttl: float | None = None
+    queue: str | None = None
+
+    def over(self, base: JobOptions) -> JobOptions:
+        """These options, and those of `base` where these say nothing."""
+        own = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(base, **own)
+
+
+#: What holds where neither the job nor its handler says anything. delayed_job's numbers.
+DEFAULTS = JobOptions(priority=0, max_attempts=25)
+
+_NO_OPTIONS = JobOptions()
+_STORED = ("max_attempts", "backoff", "timeout", "result_ttl")
+
+
+def make_options(
+    *,
+    priority: int | None = None,
+    key: str | None = None,
+    max_attempts: int | None = None,
+    backoff: timedelta | float | list[float] | tuple[float, ...] | None = None,
+    timeout: timedelta | float | None = None,
+    result_ttl: timedelta | float | None = None,
+    queue: str | None = None,
+) -> JobOptions:
+    """Checked options, durations in seconds. Raises SettingsError that names the option."""
+    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
+        raise SettingsError(f"priority is an integer (lower runs first), not {priority!r}")
+    if priority is not None and abs(priority) > 10**15:
+        raise SettingsError(f"priority={priority} is out of range: at most 10**15 either way")
+    if max_attempts is not None and (isinstance(max_attempts, bool) or max_attempts < 1):
+        raise SettingsError(f"max_attempts is 1 (never retry) or more, not {max_attempts!r}")
+    if key is not None:
+        check_key(key)
+    return JobOptions(
+        priority=priority,
+        key=key,
+        max_attempts=max_attempts,
+        backoff=_backoff(backoff),
+        timeout=_seconds("timeout", timeout),
+        result_ttl=_seconds("result_ttl", result_ttl),
+        queue=None if queue is None else check_name("queue", queue),
+    )
+
+
+def check_key(key: str) -> str:
+    """`key` if it can be a unique key: 1 to 512 characters. Raises SettingsError."""
+    if not isinstance(key, str) or not 0 < len(key) <= 512:
+        raise SettingsError(f"a unique key is a text of 1 to 512 characters, not {key!r:.80}")
+    return key
+
+
+def _seconds(name: str, value: timedelta | float | None) -> float | None:
+    if value is None:
+        return None
+    milliseconds = duration_ms(value)
+    if milliseconds == 0:
+        raise SettingsError(f"{name} must be longer than 0, not {value!r}")
+    return milliseconds / 1000
+
+
+def _backoff(value: timedelta | float | list[float] | tuple[float, ...] | None) -> Backoff | None:
+    if value is None:
+        return None
+    if callable(value):
+        raise SettingsError(
+            "a backoff function cannot travel with one job; give it to the handler:"
+            " @redjobs.job(backoff=function)"
+        )
+    if isinstance(value, list | tuple):
+        if not value:
+            raise SettingsError("a backoff list needs at least one delay")
+        return tuple(duration_ms(delay) / 1000 for delay in value)
+    return duration_ms(value) / 1000
+
+
+def pack_options(options: JobOptions) -> bytes:
+    """What a job's hash stores of its options: only what was said, b'' for nothing."""
+    if options == _NO_OPTIONS:
+        return b""
+    said = {name: value for name in _STORED if (value := getattr(options, name)) is not None}
+    return bytes(msgpack.packb(said)) if said else b""
+
+
+def unpack_options(data: bytes, *, key: str | None, priority: int) -> JobOptions:
+    """The options in a job's hash. Unknown names are from a newer version and do not matter here.
+
+    Raises PayloadError where the bytes are no options.
+    """
+    if not data:
+        return JobOptions(priority=priority or None, key=key)
+    try:
+        said = msgpack.unpackb(data, strict_map_key=True)
+        known = {name: said[name] for name in _STORED if name in said}
+        if isinstance(known.get("backoff"), list):
+            known["backoff"] = tuple(float(delay) for delay in known["backoff"])
+        return JobOptions(priority=priority or None, key=key, **known)
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+        raise PayloadError(f"the stored options cannot be read: {type(error).__name__}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """One failed attempt."""
+
+    at_ms: int
+    attempt: int
+    #: `ValueError: no such user`, in one line.
+    error: str
+    #: Where it happened, innermost last; no values of variables.
+    traceback: str = ""
+
+    @property
+    def at(self) -> datetime:
+        """When it failed, by the worker's clock."""
+        return from_ms(self.at_ms)
+
+
+def append_error(packed: bytes, error: JobError) -> bytes:
+    """An error history with one more entry, bounded in count and size, newest last."""
+    entry = [error.at_ms, error.attempt, error.error[:MAX_ERROR_BYTES]]
+    entry.append(error.traceback[-MAX_ERROR_BYTES:])
+    try:
+        history = msgpack.unpackb(packed) if packed else []
+    except (ValueError, msgpack.UnpackException):
+        history = []
+    return bytes(msgpack.packb([*history, entry][-MAX_ERRORS:], unicode_errors="replace"))
+
+
+def unpack_errors(packed: bytes) -> tuple[JobError, ...]:
+    """The error history in a job's hash; an unreadable one is empty, for it is only history."""
+    try:
+        return tuple(JobError(*entry) for entry in msgpack.unpackb(packed)) if packed else ()
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A snapshot of one job."""
+
+    id: str
+    queue: str
+    #: Its handler, `module:qualname`.
+    name: str
+    state: State
+    enqueued_at_ms: int
+    run_at_ms: int
+    attempt: int = 0
+    crashes: int = 0
+    options: JobOptions = _NO_OPTIONS
+    errors: tuple[JobError, ...] = ()
+    worker: str | None = None
+    started_at_ms: int | None = None
+    #: False: `enqueue` found the living job that holds the same unique key, and this is it.
+    created: bool = True
+    #: The arguments and the result as msgpack; they may hold secrets, so no repr shows them.
+    payload: bytes = field(default=b"", repr=False)
+    result_payload: bytes | None = field(default=None, repr=False)
+    #: When it died or completed, where it has.
+    ended_at_ms: int | None = None
+
+    @property
+    def priority(self) -> int:
+        """Lower runs first."""
+        return priority_of(self.id)
+
+    @property
+    def key(self) -> str | None:
+        """Its unique key, if it has one."""
+        return self.options.key
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When the server accepted it."""
+        return from_ms(self.enqueued_at_ms)
+
+    @property
+    def run_at(self) -> datetime:
+        """When it is due."""
+        return from_ms(self.run_at_ms)
+
+
+def job_from_fields(
+    job_id: str, queue: str, state: State, score_ms: int, raw: Mapping[bytes, bytes]
+) -> Job:
+    """The snapshot of a job's hash; `score_ms` is its score where its state has one."""
+    text = {name: raw[name].decode() for name in (b"name", b"worker", b"key") if name in raw}
+    number = {
+        name: int(raw[name])
+        for name in (
+            b"enqueued_at",
+            b"run_at",
+            b"attempt",
+            b"crashes",
+            b"started_at",
+            b"completed_at",
+        )
+        if name in raw
+    }
+    enqueued_at = number.get(b"enqueued_at", 0)
+    run_at = score_ms if state is State.SCHEDULED else number.get(b"run_at", enqueued_at)
+    ended = score_ms if state is State.DEAD else number.get(b"completed_at")
+    options = unpack_options(
+        raw.get(b"options", b""), key=text.get(b"key"), priority=priority_of(job_id)
+    )
+    return Job(
+        id=job_id,
+        queue=queue,
+        name=text.get(b"name", ""),
+        state=state,
+        enqueued_at_ms=enqueued_at,
+        run_at_ms=run_at,
+        attempt=number.get(b"attempt", 0),
+        crashes=number.get(b"crashes", 0),
+        options=options,
+        errors=unpack_errors(raw.get(b"errors", b"")),
+        worker=text.get(b"worker"),
+        started_at_ms=number.get(b"started_at"),
+        payload=raw.get(b"args", b""),
+        result_payload=raw.get(b"result"),
+        ended_at_ms=ended,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job on its way to the server."""
+
+    id: str
+    name: str
+    payload: bytes
+    options: JobOptions
+    #: '' now, '+N' in N ms by the server's clock, 'N' at N ms.
+    run_at: str
+
+
+@dataclass(slots=True)
+class Claim:
+    """A job that a worker has begun. Not frozen: it is made for every job that runs."""
+
+    id: str
+    queue: str
+    #: The worker incarnation whose list it stands in, and the token that fences it.
+    worker: str
+    token: str
+    name: str
+    payload: bytes
+    attempt: int
+    crashes: int
+    enqueued_at_ms: int
+    run_at_ms: int
+    started_at_ms: int
+    options: bytes
+    errors: bytes
+    key: str | None
+    #: A hash of a newer redjobs says so in this field; its job is left to newer workers.
+    format: int

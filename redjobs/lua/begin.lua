@@ -1,0 +1,54 @@
+-- begin: start jobs that the worker has taken: each gets worker, token and attempt, and comes back whole.
+--
+-- KEYS[1] processing  list  ids that this worker has taken
+-- KEYS[2] workers     zset  worker -> lease expiry ms
+-- KEYS[3...] job      one hash per id
+-- ARGV[1] worker      str   must hold a lease
+-- ARGV[2] token       str   random, new for each call: fences this claim
+-- ARGV[3...] id       str   the ids, in the order of the hashes
+-- REPLY   {word, now_ms, {entry, ...}}  words: begun lapsed; entry: {field, value, ...} or missing strange wait
+-- COST    O(ids + length of processing)
+-- BUILDS  no keys
+local processing, workers = KEYS[1], KEYS[2]
+local worker, token = ARGV[1], ARGV[2]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if not redis.call('ZSCORE', workers, worker) then return {'lapsed', now_ms, {}} end
+local mine = {}
+for _, id in ipairs(redis.call('LRANGE', processing, 0, -1)) do mine[id] = true end
+local entries, begun = {}, {}
+local alone = false
+for a = 3, #ARGV do
+  local id, entry = ARGV[a], 'strange'
+  if mine[id] then
+    entry = redis.call('HGETALL', KEYS[a])
+    local attempt, suspect = 0, false
+    for f = 1, #entry, 2 do
+      if entry[f] == 'attempt' then attempt = tonumber(entry[f + 1]) end
+      if entry[f] == 'crashes' then suspect = true end
+    end
+    if #entry == 0 then
+      entry = 'missing'
+    elseif alone or (suspect and #begun > 0) then
+      -- A job that was there when a worker crashed is begun alone: if it crashes this one too,
+      -- it is known as the culprit, and its neighbours are not charged.
+      entry = 'wait'
+    else
+      alone = suspect
+      begun[#begun + 1] = {KEYS[a], attempt + 1}
+      entry[#entry + 1] = 'attempt'
+      entry[#entry + 1] = tostring(attempt + 1)
+    end
+  end
+  entries[#entries + 1] = entry
+end
+
+redis.call('LREM', processing, 0, '')
+for a = 3, #ARGV do
+  if entries[a - 2] == 'missing' then redis.call('LREM', processing, -1, ARGV[a]) end
+end
+for _, job in ipairs(begun) do
+  redis.call('HSET', job[1], 'worker', worker, 'token', token, 'started_at', now_ms, 'attempt', job[2])
+end
+return {'begun', now_ms, entries}

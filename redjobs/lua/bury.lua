@@ -1,0 +1,32 @@
+-- bury: a job of this claim is given up and kept in dead, with its reason in its error history.
+--
+-- KEYS[1] processing  list  ids that this worker has taken
+-- KEYS[2] job         hash  the job
+-- KEYS[3] dead        zset  id -> when it died, ms
+-- KEYS[4] unique      str   id of the job that holds this key; a key that nobody holds if it has none
+-- KEYS[5] stats       hash  counters
+-- ARGV[1] id          str   the job's id
+-- ARGV[2] token       str   of the claim
+-- ARGV[3] errors      str   msgpack, the job's error history
+-- REPLY   word        dead lost
+-- COST    O(log N)
+-- BUILDS  no keys
+local processing, job, dead, unique, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local id, token, errors = ARGV[1], ARGV[2], ARGV[3]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+redis.call('LLEN', processing)
+redis.call('ZCARD', dead)
+redis.call('HLEN', stats)
+local frees = redis.call('GET', unique) == id
+if redis.call('HGET', job, 'token') ~= token then return 'lost' end
+
+redis.call('LREM', processing, 0, '')
+redis.call('ZADD', dead, now_ms, id)
+redis.call('LREM', processing, -1, id)
+redis.call('HDEL', job, 'worker', 'token', 'started_at')
+redis.call('HSET', job, 'errors', errors)
+if frees then redis.call('DEL', unique) end
+redis.call('HINCRBY', stats, 'dead', 1)
+return 'dead'

@@ -1,0 +1,38 @@
+-- cancel: forget a job that has not begun.
+--
+-- KEYS[1] job        hash  the job
+-- KEYS[2] scheduled  zset  id -> run_at ms
+-- KEYS[3] list       list  the ready list of its priority
+-- KEYS[4] unique     str   id of the job that holds this key; a key that nobody holds if it has none
+-- KEYS[5] dead       zset  id -> when it died, ms
+-- KEYS[6] completed  zset  id -> when its result expires, ms
+-- KEYS[7] stats      hash  counters
+-- ARGV[1] id         str   the job's id
+-- ARGV[2] key        str   the unique key that is declared, '' for none
+-- REPLY   {word, key}  words: cancelled processing dead completed missing; keyed: call again with this key declared
+-- COST    O(log N) where scheduled, O(N) where ready
+-- BUILDS  no keys
+local job, scheduled, list, unique, dead, completed, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local id, key = ARGV[1], ARGV[2]
+
+redis.call('HLEN', stats)
+local held = redis.call('HMGET', job, 'name', 'token', 'key')
+local waits = redis.call('ZSCORE', scheduled, id)
+redis.call('LLEN', list)
+if not held[1] then return {'missing', ''} end
+if held[2] then return {'processing', ''} end
+if redis.call('ZSCORE', dead, id) then return {'dead', ''} end
+if redis.call('ZSCORE', completed, id) then return {'completed', ''} end
+if held[3] and held[3] ~= key then return {'keyed', held[3]} end
+local frees = redis.call('GET', unique) == id
+
+if waits then
+  redis.call('ZREM', scheduled, id)
+elseif redis.call('LREM', list, 1, id) == 0 then
+  -- It has a hash and stands nowhere else: a worker has just taken it.
+  return {'processing', ''}
+end
+redis.call('DEL', job)
+if frees then redis.call('DEL', unique) end
+redis.call('HINCRBY', stats, 'cancelled', 1)
+return {'cancelled', ''}

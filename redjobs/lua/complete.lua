@@ -1,0 +1,54 @@
+-- complete: jobs of one claim are done: forget them, or keep a result for a while.
+--
+-- KEYS[1] processing  list  ids that this worker has taken
+-- KEYS[2] completed   zset  id -> when its result expires, ms
+-- KEYS[3] stats       hash  counters
+-- KEYS[4...] job      one hash per id, then one unique key per id that holds one
+-- ARGV[1] token       str   of the claim
+-- ARGV[2] count       int   how many ids
+-- ARGV[3...] id       str   the ids; then per extra: position of its id, position of its unique key (0: none), result_ttl_ms (0: keep none), result
+-- REPLY   {lost id, ...}  ids that another claim has by now; nothing of them was changed
+-- COST    O(ids): the oldest stand last in processing, where LREM looks first
+-- BUILDS  no keys
+local processing, completed, stats = KEYS[1], KEYS[2], KEYS[3]
+local token, count = ARGV[1], tonumber(ARGV[2])
+
+redis.call('LLEN', processing)
+redis.call('ZCARD', completed)
+redis.call('HLEN', stats)
+local lost, held = {}, {}
+for i = 1, count do
+  held[i] = redis.call('HGET', KEYS[i + 3], 'token') == token
+  if not held[i] then lost[#lost + 1] = ARGV[i + 2] end
+end
+local extras = {}
+for a = count + 3, #ARGV, 4 do
+  local i, unique = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
+  if held[i] then
+    local frees = unique > 0 and redis.call('GET', KEYS[count + 3 + unique]) == ARGV[i + 2]
+    extras[i] = {unique = frees and KEYS[count + 3 + unique], ttl_ms = tonumber(ARGV[a + 2]), result = ARGV[a + 3]}
+  end
+end
+
+local done = 0
+for i = 1, count do
+  if held[i] then
+    local id, job, extra = ARGV[i + 2], KEYS[i + 3], extras[i]
+    done = done + 1
+    if extra and extra.ttl_ms > 0 then
+      redis.call('LREM', processing, 0, '')
+      local time = redis.call('TIME')
+      local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+      redis.call('ZADD', completed, now_ms + extra.ttl_ms, id)
+      redis.call('LREM', processing, -1, id)
+      redis.call('HSET', job, 'result', extra.result, 'completed_at', now_ms)
+      redis.call('HDEL', job, 'token', 'worker', 'args')
+    else
+      redis.call('LREM', processing, -1, id)
+      redis.call('DEL', job)
+    end
+    if extra and extra.unique then redis.call('DEL', extra.unique) end
+  end
+end
+if done > 0 then redis.call('HINCRBY', stats, 'completed', done) end
+return lost

@@ -1,0 +1,39 @@
+-- retry: a job of this claim runs again later; also snooze, which gives the attempt back.
+--
+-- KEYS[1] processing  list  ids that this worker has taken
+-- KEYS[2] job         hash  the job
+-- KEYS[3] scheduled   zset  id -> run_at ms
+-- KEYS[4] ready       list  ids that are due, priority 0
+-- KEYS[5] stats       hash  counters
+-- ARGV[1] id          str   the job's id
+-- ARGV[2] token       str   of the claim
+-- ARGV[3] delay_ms    int   from now; 0 is due at once
+-- ARGV[4] errors      str   msgpack, the job's error history; '' leaves it
+-- ARGV[5] refund      int   1 gives the attempt back
+-- ARGV[6] bell        str   wakes one blocked worker, is no id
+-- REPLY   {word, run_at_ms}  words: scheduled lost
+-- COST    O(log N)
+-- BUILDS  no keys
+local processing, job, scheduled, ready, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local id, token, delay_ms, errors, refund, bell = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local time = redis.call('TIME')
+local run_at = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(delay_ms)
+
+redis.call('LLEN', processing)
+redis.call('LLEN', ready)
+redis.call('HLEN', stats)
+local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+local held = redis.call('HMGET', job, 'token', 'attempt')
+if held[1] ~= token then return {'lost', 0} end
+
+redis.call('LREM', processing, 0, bell)
+redis.call('ZADD', scheduled, run_at, id)
+redis.call('LREM', processing, -1, id)
+redis.call('HDEL', job, 'worker', 'token', 'started_at')
+redis.call('HSET', job, 'run_at', run_at)
+if errors ~= '' then redis.call('HSET', job, 'errors', errors) end
+if refund == '1' then redis.call('HSET', job, 'attempt', tonumber(held[2]) - 1) end
+redis.call('HINCRBY', stats, refund == '1' and 'snoozed' or 'retried', 1)
+local earliest = head[2] and tonumber(head[2]) or math.huge
+if run_at < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
+return {'scheduled', run_at}

@@ -1,0 +1,31 @@
+-- sweep: retire workers whose lease has run out, and name what needs maintenance.
+--
+-- KEYS[1] workers     zset  worker -> lease expiry ms
+-- KEYS[2] retired     zset  worker -> when it was retired, ms
+-- KEYS[3] completed   zset  id -> when its result expires, ms
+-- KEYS[4] dead        zset  id -> when it died, ms
+-- ARGV[1] limit       int   at most this many of each kind; call again while one is full
+-- ARGV[2] dead_age_ms int   dead jobs older than this are trimmed
+-- ARGV[3] dead_max    int   and the oldest above this count
+-- ARGV[4] skip        int   so many retired workers were seen already in this pass
+-- REPLY   {expired, {retired worker, ...}, {expired completed id, ...}, {dead id to trim, ...}}
+-- COST    O(limit log N)
+-- BUILDS  no keys
+local workers, retired, completed, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local limit, dead_age_ms, dead_max, skip = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+redis.call('ZCARD', retired)
+local results = redis.call('ZRANGEBYSCORE', completed, '-inf', now_ms, 'LIMIT', 0, limit)
+local trim = redis.call('ZRANGEBYSCORE', dead, '-inf', now_ms - dead_age_ms, 'LIMIT', 0, limit)
+local excess = math.min(limit, redis.call('ZCARD', dead) - dead_max)
+if excess > #trim then trim = redis.call('ZRANGE', dead, 0, excess - 1) end
+
+local expired = redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, limit)
+redis.call('ZREM', workers, '')
+for _, worker in ipairs(expired) do
+  redis.call('ZADD', retired, now_ms, worker)
+  redis.call('ZREM', workers, worker)
+end
+return {#expired, redis.call('ZRANGE', retired, skip, skip + limit - 1), results, trim}

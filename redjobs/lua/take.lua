@@ -1,0 +1,98 @@
+-- take: promote what is due, then move up to `count` ids, best priority first, to the worker's list.
+--
+-- KEYS[1] processing  list  ids that this worker has taken
+-- KEYS[2] workers     zset  worker -> lease expiry ms
+-- KEYS[3] scheduled   zset  id -> run_at ms
+-- KEYS[4] ready       list  ids that are due, priority 0
+-- KEYS[5] levels      zset  priorities whose list holds jobs
+-- KEYS[6...] list     the lists of the priorities named in ARGV
+-- ARGV[1] worker      str   whose list; must hold a lease when count > 0
+-- ARGV[2] count       int   take at most this many; 0 promotes only
+-- ARGV[3] limit       int   promote at most this many; call again while next_ms is 0
+-- ARGV[4] bell        str   wakes one blocked worker, is no id
+-- ARGV[5...] priority int   other than 0, one per list
+-- REPLY   {word, next_ms, more, {missing priority, ...}, {id, ...}, promoted}  words: taken lapsed; next_ms -1: nothing scheduled
+-- COST    O(count + limit log N)
+-- BUILDS  no keys: a list that is not declared is answered as missing, and its jobs stay where they are
+local processing, workers, scheduled, ready, levels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local worker, count, limit, bell = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+redis.call('LLEN', processing)
+redis.call('LLEN', ready)
+redis.call('ZCARD', levels)
+local list_of = {['0'] = ready}
+for a = 5, #ARGV do
+  list_of[ARGV[a]] = KEYS[a + 1]
+  redis.call('LLEN', KEYS[a + 1])
+end
+local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, limit)
+if count > 0 and not redis.call('ZSCORE', workers, worker) then
+  return {'lapsed', -1, 0, {}, {}, 0}
+end
+
+-- LREM passes where memory is full, and everything after it: so a full server drains.
+redis.call('LREM', processing, 0, bell)
+
+-- Promote. An id tells its priority: `<id>.<priority>`, or `<id>` alone for 0.
+local missing, unknown, promoted, pushed = {}, {}, {}, {}
+for _, id in ipairs(due) do
+  local priority = string.match(id, '%.(-?%d+)$') or '0'
+  if list_of[priority] then
+    pushed[priority] = pushed[priority] or {}
+    table.insert(pushed[priority], id)
+    promoted[#promoted + 1] = id
+  elseif not unknown[priority] then
+    unknown[priority] = true
+    missing[#missing + 1] = priority
+  end
+end
+for priority, ids in pairs(pushed) do
+  redis.call('LPUSH', list_of[priority], unpack(ids))
+  if priority ~= '0' then redis.call('ZADD', levels, priority, priority) end
+end
+if #promoted > 0 then redis.call('ZREM', scheduled, unpack(promoted)) end
+
+-- Take.
+local order, placed = {}, false
+for _, priority in ipairs(redis.call('ZRANGE', levels, 0, -1)) do
+  if not placed and tonumber(priority) > 0 then
+    order[#order + 1] = '0'
+    placed = true
+  end
+  order[#order + 1] = priority
+end
+if not placed then order[#order + 1] = '0' end
+local taken, more = {}, 0
+for _, priority in ipairs(order) do
+  local list = list_of[priority]
+  if not list then
+    if not unknown[priority] then missing[#missing + 1] = priority end
+  else
+    local want = count - #taken
+    if want > 0 then
+      local ids = redis.call('LRANGE', list, -want, -1)
+      local moved = {}
+      for i = #ids, 1, -1 do
+        if ids[i] ~= bell then
+          moved[#moved + 1] = ids[i]
+          taken[#taken + 1] = ids[i]
+        end
+      end
+      if #moved > 0 then redis.call('LPUSH', processing, unpack(moved)) end
+      if #ids > 0 then redis.call('LTRIM', list, 0, -#ids - 1) end
+    end
+    local left = redis.call('LLEN', list)
+    more = more + left
+    if left == 0 and priority ~= '0' then redis.call('ZREM', levels, priority) end
+  end
+end
+
+local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+local next_ms = -1
+if head[2] then next_ms = math.max(0, tonumber(head[2]) - now_ms) end
+-- Whoever was woken and is busy now passes the bell on, if there is or soon will be more to do.
+local soon = more > 0 or #missing > 0 or (next_ms >= 0 and next_ms < 1000)
+if #taken > 0 and soon and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
+return {'taken', next_ms, more, missing, taken, #promoted}

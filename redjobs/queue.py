@@ -1,0 +1,402 @@
+"""The queue for ordinary (synchronous) code."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+
+import redis
+
+from redjobs import connect, flows
+from redjobs.call import Call, call_at, call_in, new_job, run_at_of
+from redjobs.commands import Command
+from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, ResultTimeout, SettingsError
+from redjobs.flows import Flow
+from redjobs.job import Job, JobOptions, NewJob, State, Verdict, make_options
+from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
+from redjobs.registry import Handler, Registry
+from redjobs.registry import registry as shared_registry
+from redjobs.retry import BackoffFunction
+from redjobs.settings import Server, resolve_url
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_LOST = (redis.ConnectionError, redis.TimeoutError)
+
+
+class Driver:
+    """Runs commands on one redis-py client: the only difference between the two kinds of queue."""
+
+    def __init__(self, client: redis.Redis, server: Server | None) -> None:
+        self.client = client
+        self._server = server
+        self._answered = False
+        self._announced: set[str] = set()
+
+    def run(self, command: Command[T]) -> T:
+        """Send a command, load its script where the server does not have it, read the reply."""
+        script, keys = command.script, command.keys
+        try:
+            try:
+                reply = self.client.evalsha(script.sha, len(keys), *keys, *command.args)
+            except redis.exceptions.NoScriptError:
+                reply = self.client.eval(script.text, len(keys), *keys, *command.args)
+        except redis.ConnectionError as error:
+            if self._answered or self._server is None:
+                raise
+            raise connect.unavailable(self._server, error) from error
+        self._answered = True
+        return command.parse(reply)
+
+    def drive(self, flow: Flow[T]) -> T:
+        """Run the commands that a flow yields; returns what it returns."""
+        reply: Any = None
+        try:
+            while True:
+                reply = self.run(flow.send(reply))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def announce(self, keys: Keys) -> None:
+        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
+        if keys.queue not in self._announced:
+            try:
+                self.client.sadd(queues_key(keys.prefix), keys.queue)
+            except redis.ConnectionError as error:
+                if self._answered or self._server is None:
+                    raise
+                raise connect.unavailable(self._server, error) from error
+            self._announced.add(keys.queue)
+
+
+class Queue:
+    """A queue of jobs in Redis. Threads may share it, and it survives a fork.
+
+    `url` is `redis://`, `rediss://`, `unix://` or `embedded://DIR`; without it `$REDJOBS_URL`
+    and `$REDIS_URL` are asked. Instead, `client` may be a redis-py client of your own (without
+    `decode_responses`). Nothing is connected before the first call. All methods that enqueue
+    raise HandlerError and PayloadError for what cannot be a job, ServerUnavailable when nothing
+    answers, EnqueueUnknown when the reply was lost, and redis-py's own errors for the rest.
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        url: str | None = None,
+        client: redis.Redis | None = None,
+        prefix: str = DEFAULT_PREFIX,
+        registry: Registry = shared_registry,
+    ) -> None:
+        self.keys = Keys(name, prefix)
+        self.registry = registry
+        self._options = JobOptions()
+        if client is not None:
+            connect.check_client(client)
+            self._driver = Driver(client, None)
+        else:
+            server = resolve_url(url)
+            self._driver = Driver(connect.connect(server), server)
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.keys.queue
+
+    @property
+    def redis(self) -> redis.Redis:
+        """The redis-py client underneath, for what redjobs does not cover."""
+        return self._driver.client
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name}>"
+
+    def options(self, **options: Any) -> Queue:
+        """This queue with options for what is enqueued through it.
+
+        priority: int, lower runs first. key: unique while its job lives; what a second enqueue
+        gets is the job that is there. max_attempts: int. backoff: seconds or a list of seconds
+        by attempt. timeout, result_ttl: timedelta or seconds. queue: another queue's name.
+        """
+        made = make_options(**options).over(self._options)
+        twin = copy.copy(self)
+        twin._options = made
+        if made.queue is not None:
+            twin.keys = Keys(made.queue, self.keys.prefix)
+        return twin
+
+    # Enqueue -------------------------------------------------------------------------------
+
+    def enqueue(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run `fn(*args, **kwargs)` on a worker, as soon as one is free."""
+        return self._enqueue([Call(fn, args, kwargs)])[0]
+
+    @overload
+    def enqueue_in(
+        self, delay: timedelta, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job: ...
+    @overload
+    def enqueue_in(
+        self,
+        *,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = ...,
+        weeks: float = 0,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> Job: ...
+    def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:
+        """Run a function after a delay, which the server measures.
+
+        `enqueue_in(timedelta(days=3), fn, 7, template="gentle")`: everything after the function
+        goes to the function. Or `enqueue_in(days=3, fn=fn, args=(7,), kwargs={...})`.
+        """
+        return self._enqueue([call_in(args, kwargs)])[0]
+
+    @overload
+    def enqueue_at(
+        self, at: datetime | float, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job: ...
+    @overload
+    def enqueue_at(
+        self,
+        *,
+        at: datetime | float,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = ...,
+    ) -> Job: ...
+    def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:
+        """Run a function at an aware datetime or POSIX timestamp; a past one is now.
+
+        `enqueue_at(moment, fn, 7)`, or `enqueue_at(at=moment, fn=fn, args=(7,), kwargs={...})`.
+        """
+        return self._enqueue([call_at(args, kwargs)])[0]
+
+    def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
+        """Enqueue many calls, a thousand per round trip: `enqueue_many(call(fn, n) for n in ...)`.
+
+        A call may have its own time and options: `call(fn, n).in_(delay).with_options(key=...)`.
+        When an error stops it half-way, the thousands that were sent before stay enqueued.
+        """
+        return self._enqueue(calls)
+
+    def _enqueue(self, calls: Iterable[Call]) -> list[Job]:
+        sent: list[str] = []
+
+        def jobs() -> Iterable[NewJob]:
+            for wanted in calls:
+                job = new_job(wanted, self._options, self.registry)
+                sent.append(job.id)
+                yield job
+
+        self._driver.announce(self.keys)
+        try:
+            return self._driver.drive(flows.enqueue(self.keys, jobs()))
+        except _LOST as error:
+            raise enqueue_unknown(sent, error) from error
+
+    # One job -------------------------------------------------------------------------------
+
+    def get(self, id_or_key: str) -> Job:
+        """A snapshot of a job, by id or by the unique key that it holds. Raises JobNotFound."""
+        return self._driver.drive(flows.get(self.keys, id_or_key))
+
+    def arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments in a snapshot. Raises PayloadError where they cannot be decoded."""
+        return self.registry.codec.decode_call(job.payload)
+
+    def cancel(self, id_or_key: str) -> Verdict:
+        """Forget a job that has not begun. O(log N) where scheduled, O(N) where ready."""
+        return self._driver.drive(flows.cancel(self.keys, id_or_key))
+
+    def reschedule(
+        self,
+        id_or_key: str,
+        delay: timedelta | float | None = None,
+        *,
+        at: datetime | float | None = None,
+    ) -> Verdict:
+        """Give a job that has not begun another time: a delay from now, or `at` a moment.
+
+        O(log N) where scheduled, O(N) where ready.
+        """
+        return self._driver.drive(flows.reschedule(self.keys, id_or_key, run_at_of(delay, at)))
+
+    def requeue(self, job_id: str) -> Verdict:
+        """Give a dead job another life: ready now, its attempts counted from the start."""
+        return self._driver.drive(flows.requeue(self.keys, job_id))
+
+    def delete(self, job_id: str) -> Verdict:
+        """Forget a job that is over: dead, or completed with its result."""
+        return self._driver.drive(flows.delete(self.keys, job_id))
+
+    def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:
+        """What a job returned that was enqueued with `result_ttl`, waiting up to `timeout`.
+
+        Raises JobFailed if it is dead, JobNotFound if there is no such job (any more), and
+        ResultTimeout when the time is over; the job goes on. Asks the server up to 20 times
+        a second while it waits.
+        """
+        pauses = result_pauses(timeout)
+        while True:
+            job = self.get(job_id)
+            if job.state in (State.COMPLETED, State.DEAD):
+                return result_of(job, self.registry)
+            pause = next(pauses, None)
+            if pause is None:
+                raise ResultTimeout(f"job {job_id} is {job.state} still")
+            time.sleep(pause)
+
+    # Handlers ------------------------------------------------------------------------------
+
+    @overload
+    def job(self, fn: Callable[P, R], /) -> JobFunction[P, R]: ...
+    @overload
+    def job(
+        self, *, backoff: Backoffs = None, **options: Any
+    ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+    def job(self, fn: Any = None, /, *, backoff: Backoffs = None, **options: Any) -> Any:
+        """A decorator: the function may be run by workers, and has `enqueue*` of this queue.
+
+        Takes what `options` takes except `key`; `backoff` may also be a function of the
+        attempt and the exception. What a single job says goes before what its handler says.
+        """
+        return _decorate(self, self.registry, fn, backoff, options)
+
+    def close(self) -> None:
+        """Close the client's connections. The queue may be used again."""
+        self._driver.client.close()
+
+
+Backoffs = timedelta | float | list[float] | BackoffFunction | None
+
+
+class JobFunction(Handler[P, R]):
+    """A handler with the verbs of its queue."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        options: JobOptions,
+        backoff: BackoffFunction | None,
+        queue: Queue | None,
+    ) -> None:
+        super().__init__(fn, options, backoff)
+        self._queue = queue
+        self._said: dict[str, Any] = {}
+
+    @property
+    def queue(self) -> Queue:
+        """The queue it is bound to; else the one its `queue` option names, by default `default`."""
+        found = self._queue or default_queue(self.defaults.queue or "default")
+        return found.options(**self._said) if self._said else found
+
+    def options(self, **options: Any) -> JobFunction[P, R]:
+        """This handler with options for what is enqueued through it, as `Queue.options` takes them."""
+        twin = copy.copy(self)
+        twin._said = {**self._said, **options}
+        return twin
+
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run it on a worker, as soon as one is free."""
+        return self.queue.enqueue(self.fn, *args, **kwargs)
+
+    def enqueue_in(self, delay: timedelta, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run it on a worker after `delay`."""
+        return self.queue.enqueue_in(delay, self.fn, *args, **kwargs)
+
+    def enqueue_at(self, at: datetime | float, /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Run it on a worker at an aware datetime or POSIX timestamp."""
+        return self.queue.enqueue_at(at, self.fn, *args, **kwargs)
+
+
+_default_queues: dict[str, Queue] = {}
+
+
+def default_queue(name: str) -> Queue:
+    """The queue of this name at the environment's URL, one per process."""
+    if name not in _default_queues:
+        _default_queues[name] = Queue(name)
+    return _default_queues[name]
+
+
+@overload
+def job(fn: Callable[P, R], /) -> JobFunction[P, R]: ...
+@overload
+def job(
+    *, backoff: Backoffs = None, **options: Any
+) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(fn: Any = None, /, *, backoff: Backoffs = None, **options: Any) -> Any:
+    """A decorator like `Queue.job` that binds to a queue later.
+
+    `fn.enqueue(...)` goes to the queue that its `queue` option names, by default `default`, at
+    the environment's URL; `queue.enqueue(fn, ...)` of any queue works as well.
+    """
+    return _decorate(None, shared_registry, fn, backoff, options)
+
+
+def handler_options(
+    backoff: Backoffs, options: dict[str, Any]
+) -> tuple[JobOptions, BackoffFunction | None]:
+    """What a decorator was given, checked."""
+    if "key" in options:
+        raise SettingsError("key= belongs to one job, not to its handler: use .options(key=...)")
+    if callable(backoff):
+        return make_options(**options), backoff
+    return make_options(backoff=backoff, **options), None
+
+
+def _decorate(
+    queue: Queue | None, registry: Registry, fn: Any, backoff: Backoffs, options: dict[str, Any]
+) -> Any:
+    made, function = handler_options(backoff, options)
+
+    def decorate(fn: Callable[P, R]) -> JobFunction[P, R]:
+        handler = JobFunction(fn, made, function, queue)
+        registry.add(handler)
+        return handler
+
+    return decorate if fn is None else decorate(fn)
+
+
+# Shared with the asynchronous queue -----------------------------------------------------------
+
+
+def enqueue_unknown(sent: list[str], error: Exception) -> EnqueueUnknown:
+    """The truth after the last retry failed."""
+    shown = ", ".join(sent[-3:])
+    return EnqueueUnknown(
+        f"the server's reply was lost ({type(error).__name__}): job {shown} may or may not be"
+        " enqueued; queue.get(id) tells, once the server is back",
+        tuple(sent),
+    )
+
+
+def result_pauses(timeout: timedelta | float) -> Iterable[float] | Any:
+    """How long to wait between two looks at a result: 5 ms at first, 50 ms later."""
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    end = time.monotonic() + seconds
+    pause = 0.005
+    while (left := end - time.monotonic()) > 0:
+        yield min(pause, left)
+        pause = min(0.05, pause * 1.5)
+
+
+def result_of(job: Job, registry: Registry) -> Any:
+    """The result in a snapshot of a job that is over. Raises JobFailed if it is dead."""
+    if job.state is State.DEAD:
+        reason = job.errors[-1].error if job.errors else "no reason is recorded"
+        raise JobFailed(f"job {job.id} ({job.name}) is dead: {reason}")
+    if job.result_payload is None:
+        raise JobNotFound(f"job {job.id} ({job.name}) kept no result")
+    return registry.codec.decode(job.result_payload)

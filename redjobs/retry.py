@@ -1,0 +1,160 @@
+"""What happens to a job after it ran: pure decisions.
+
+*What happened* is an `Outcome`, *what to do* a `Decision`; the worker turns the decision
+into a command. So a policy can be tested without a server, a clock or a process.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from redjobs.clock import duration_ms
+from redjobs.errors import Bury, Retry, Signal, Snooze
+from redjobs.job import DEFAULTS, JobError, JobOptions
+
+#: Gets the attempt that failed (1, 2, …) and the exception; returns how long to wait.
+BackoffFunction = Callable[[int, BaseException], timedelta | float]
+
+#: A job whose handler this worker does not know is looked at again after this long: long enough
+#: not to spin, short enough that a deploy which brings the handler is noticed soon.
+UNKNOWN_HANDLER_DELAY_MS = 30_000
+
+#: So many crashed workers make a job a poison job.
+MAX_CRASHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned."""
+
+    result: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised, or a limit stopped it."""
+
+    exception: BaseException
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The arguments cannot be decoded, or do not fit the handler: no later attempt will differ."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No handler of this name here: a deploy may be under way."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """It was there when too many workers crashed; it was not run."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Unrun:
+    """It was claimed and not started: somebody else may have it."""
+
+
+Outcome = Completed | Failed | Unreadable | Unknown | Poison | Unrun
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Forget the job, or keep its result for `result_ttl_ms`."""
+
+    result: object = None
+    result_ttl_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgain:
+    """Later; with `refund` the attempt does not count. `error` None leaves the history."""
+
+    delay_ms: int
+    error: JobError | None
+    refund: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """To `dead`, with the error as its reason."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """To the front of its queue, the attempt refunded."""
+
+
+Decision = Complete | RunAgain | GiveUp | GiveBack
+
+
+def default_backoff(attempt: int, rng: random.Random) -> float:
+    """delayed_job's seconds, 5 + attempt**4, and up to a tenth more.
+
+    The jitter keeps jobs that failed together from coming back together.
+    """
+    return float(5 + attempt**4) * (1 + rng.random() / 10)
+
+
+def decide(
+    outcome: Outcome,
+    attempt: int,
+    options: JobOptions,
+    backoff: BackoffFunction | None = None,
+    rng: random.Random = random.Random(),  # noqa: B008 - one generator for all is meant
+) -> Decision:
+    """What to do with a job after `attempt` (1, 2, …); `options` are the job's over its handler's."""
+    match outcome:
+        case Completed(result):
+            return Complete(result, round((options.result_ttl or 0) * 1000))
+        case Unrun():
+            return GiveBack()
+        case Unknown(error):
+            return RunAgain(UNKNOWN_HANDLER_DELAY_MS, error, refund=True)
+        case Unreadable(error) | Poison(error):
+            return GiveUp(error)
+        case Failed(Snooze() as snooze, _):
+            return RunAgain(duration_ms(snooze.after), None, refund=True)
+        case Failed(exception, error):
+            most = options.max_attempts or DEFAULTS.max_attempts or 1
+            if isinstance(exception, Bury) or attempt >= most:
+                return GiveUp(error)
+            return RunAgain(_delay_ms(exception, attempt, options, backoff, rng), error)
+
+
+def _delay_ms(
+    exception: BaseException,
+    attempt: int,
+    options: JobOptions,
+    backoff: BackoffFunction | None,
+    rng: random.Random,
+) -> int:
+    if isinstance(exception, Retry) and exception.after is not None:
+        return duration_ms(exception.after)
+    chosen = options.backoff
+    if isinstance(chosen, tuple):
+        return duration_ms(chosen[min(attempt, len(chosen)) - 1])
+    if chosen is not None:
+        return duration_ms(chosen)
+    if backoff is not None:
+        return duration_ms(backoff(attempt, exception))
+    return duration_ms(default_backoff(attempt, rng))
+
+
+def is_signal(exception: BaseException) -> bool:
+    """Whether the handler raised this on purpose, to say what should happen."""
+    return isinstance(exception, Signal)
