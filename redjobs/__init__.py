@@ -25,6 +25,7 @@ from redjobs.errors import (
 )
 from redjobs.job import Job, JobError, State, Verdict
 from redjobs.queue import Queue, job
+
 from redjobs.version import __version__
 
 __all__ = [

@@ -149,7 +149,7 @@ class AsyncQueue:
         minutes: float = 0,
         seconds: float = 0,
     ) -> Job: ...
-    async def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:
+    async def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """As `Queue.enqueue_in`."""
         return (await self._enqueue([call_in(args, kwargs)]))[0]
 
@@ -166,7 +166,7 @@ class AsyncQueue:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] = ...,
     ) -> Job: ...
-    async def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:
+    async def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """As `Queue.enqueue_at`."""
         return (await self._enqueue([call_at(args, kwargs)]))[0]
 
@@ -238,9 +238,9 @@ class AsyncQueue:
     def job(
         self, *, backoff: Backoffs = None, **options: Any
     ) -> Callable[[Callable[P, R]], AsyncJobFunction[P, R]]: ...
-    def job(self, fn: Any = None, /, *, backoff: Backoffs = None, **options: Any) -> Any:
+    def job(self, fn: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]  # mypy: as above
         """As `Queue.job`; the handler's `enqueue*` are awaited."""
-        made, function = handler_options(backoff, options)
+        made, function = handler_options(**options)
 
         def decorate(fn: Callable[P, R]) -> AsyncJobFunction[P, R]:
             handler = AsyncJobFunction(fn, made, function, self)

@@ -22,9 +22,7 @@ def duration_ms(value: timedelta | float) -> int:
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise SettingsError(
-            f"a delay is a timedelta or a number of seconds, not {type(value).__name__}"
-        )
+        raise SettingsError(f"a delay is a timedelta or a number of seconds, not {type(value).__name__}")
     if not math.isfinite(seconds) or seconds > MAX_MS / 1000:
         raise SettingsError(f"{value!r} is no delay that will ever end")
     return max(0, round(seconds * 1000))
@@ -46,9 +44,7 @@ def moment_ms(at: datetime | float) -> int:
     elif isinstance(at, int | float) and not isinstance(at, bool):
         seconds = at
     else:
-        raise SettingsError(
-            f"run_at is an aware datetime or a POSIX timestamp, not {type(at).__name__}"
-        )
+        raise SettingsError(f"run_at is an aware datetime or a POSIX timestamp, not {type(at).__name__}")
     if not 0 <= seconds <= MAX_MS / 1000:
         raise SettingsError(f"{at!r} is outside of the years 1970 to 9999; are these seconds?")
     return round(seconds * 1000)

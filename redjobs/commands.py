@@ -187,9 +187,7 @@ def begin(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> Command[Be
     return Command(SCRIPTS["begin"], names, (worker, token, *ids), parse)
 
 
-def _claim(
-    job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]
-) -> Claim:
+def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]) -> Claim:
     raw = dict(zip(entry[::2], entry[1::2], strict=True))
     enqueued_at = int(raw.get(b"enqueued_at", now_ms))
     key = raw.get(b"key")
@@ -319,9 +317,7 @@ class Swept:
     dead: list[str]
 
 
-def sweep(
-    keys: Keys, *, dead_age_ms: int, dead_max: int, skip: int = 0, limit: int = 100
-) -> Command[Swept]:
+def sweep(keys: Keys, *, dead_age_ms: int, dead_max: int, skip: int = 0, limit: int = 100) -> Command[Swept]:
     """Retire workers whose lease has run out; name up to `limit` of each kind of maintenance."""
 
     def parse(reply: Any) -> Swept:
@@ -342,6 +338,12 @@ def stranded(
 
     names = (keys.retired, *map(keys.processing, workers))
     return Command(SCRIPTS["stranded"], names, (limit, keep_ms, *workers), parse)
+
+
+def listed(keys: Keys, worker: str) -> Command[list[str]]:
+    """What stands in a worker's own list, newest first."""
+    wanted = stranded(keys, [worker], keep_ms=0, limit=100_000)
+    return Command(wanted.script, wanted.keys, wanted.args, lambda reply: _texts(reply[0]))
 
 
 def recover(

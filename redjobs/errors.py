@@ -10,7 +10,8 @@ RedjobsError
 ├── JobNotFound            no job with this id or key
 ├── JobFailed              `result()` of a job that is dead
 ├── ResultTimeout          `result()` waited long enough
-└── JobTimeout             raised inside a handler that ran longer than its timeout
+├── JobTimeout             raised inside a handler that ran longer than its timeout
+└── JobInterrupted         raised inside a handler whose worker has to stop
 
 Signal                     raised by a handler on purpose, never a failure of redjobs
 ├── Retry                  run me again, this attempt counts
@@ -75,6 +76,13 @@ class ResultTimeout(RedjobsError):
 
 class JobTimeout(RedjobsError):
     """Raised inside a handler that ran longer than its `timeout`, so that it can clean up."""
+
+
+class JobInterrupted(RedjobsError):
+    """Raised inside a handler whose worker has to stop and has waited for the grace time.
+
+    The job goes back to the front of its queue, and this attempt does not count.
+    """
 
 
 class Signal(Exception):

@@ -80,9 +80,7 @@ def get(keys: Keys, id_or_key: str) -> Flow[Job]:
     return found
 
 
-def _by_id_or_key(
-    keys: Keys, id_or_key: str, command: Any
-) -> Generator[Command[Any], Any, tuple[str, Any]]:
+def _by_id_or_key(keys: Keys, id_or_key: str, command: Any) -> Generator[Command[Any], Any, tuple[str, Any]]:
     """Run `command(job_id, key)` for an id or for the holder of a key."""
     if is_id(id_or_key):
         word, value = yield command(id_or_key, "")

@@ -61,7 +61,5 @@ def check_name(kind: str, name: str) -> str:
     Braces and colons would move keys to another slot or let two names meet in one key.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SettingsError(
-            f"{name!r} cannot name a {kind}: use 1 to 64 letters, digits, '_', '.' or '-'"
-        )
+        raise SettingsError(f"{name!r} cannot name a {kind}: use 1 to 64 letters, digits, '_', '.' or '-'")
     return name

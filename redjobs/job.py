@@ -251,9 +251,7 @@ class Job:
         return from_ms(self.run_at_ms)
 
 
-def job_from_fields(
-    job_id: str, queue: str, state: State, score_ms: int, raw: Mapping[bytes, bytes]
-) -> Job:
+def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: Mapping[bytes, bytes]) -> Job:
     """The snapshot of a job's hash; `score_ms` is its score where its state has one."""
     text = {name: raw[name].decode() for name in (b"name", b"worker", b"key") if name in raw}
     number = {
@@ -271,9 +269,7 @@ def job_from_fields(
     enqueued_at = number.get(b"enqueued_at", 0)
     run_at = score_ms if state is State.SCHEDULED else number.get(b"run_at", enqueued_at)
     ended = score_ms if state is State.DEAD else number.get(b"completed_at")
-    options = unpack_options(
-        raw.get(b"options", b""), key=text.get(b"key"), priority=priority_of(job_id)
-    )
+    options = unpack_options(raw.get(b"options", b""), key=text.get(b"key"), priority=priority_of(job_id))
     return Job(
         id=job_id,
         queue=queue,

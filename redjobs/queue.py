@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -154,7 +154,7 @@ class Queue:
         minutes: float = 0,
         seconds: float = 0,
     ) -> Job: ...
-    def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:
+    def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """Run a function after a delay, which the server measures.
 
         `enqueue_in(timedelta(days=3), fn, 7, template="gentle")`: everything after the function
@@ -175,7 +175,7 @@ class Queue:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] = ...,
     ) -> Job: ...
-    def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:
+    def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """Run a function at an aware datetime or POSIX timestamp; a past one is now.
 
         `enqueue_at(moment, fn, 7)`, or `enqueue_at(at=moment, fn=fn, args=(7,), kwargs={...})`.
@@ -265,13 +265,13 @@ class Queue:
     def job(
         self, *, backoff: Backoffs = None, **options: Any
     ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
-    def job(self, fn: Any = None, /, *, backoff: Backoffs = None, **options: Any) -> Any:
+    def job(self, fn: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]  # mypy: as above
         """A decorator: the function may be run by workers, and has `enqueue*` of this queue.
 
         Takes what `options` takes except `key`; `backoff` may also be a function of the
         attempt and the exception. What a single job says goes before what its handler says.
         """
-        return _decorate(self, self.registry, fn, backoff, options)
+        return _decorate(self, self.registry, fn, options)
 
     def close(self) -> None:
         """Close the client's connections. The queue may be used again."""
@@ -333,21 +333,17 @@ def default_queue(name: str) -> Queue:
 @overload
 def job(fn: Callable[P, R], /) -> JobFunction[P, R]: ...
 @overload
-def job(
-    *, backoff: Backoffs = None, **options: Any
-) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
-def job(fn: Any = None, /, *, backoff: Backoffs = None, **options: Any) -> Any:
+def job(*, backoff: Backoffs = None, **options: Any) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(fn: Any = None, /, **options: Any) -> Any:
     """A decorator like `Queue.job` that binds to a queue later.
 
     `fn.enqueue(...)` goes to the queue that its `queue` option names, by default `default`, at
     the environment's URL; `queue.enqueue(fn, ...)` of any queue works as well.
     """
-    return _decorate(None, shared_registry, fn, backoff, options)
+    return _decorate(None, shared_registry, fn, options)
 
 
-def handler_options(
-    backoff: Backoffs, options: dict[str, Any]
-) -> tuple[JobOptions, BackoffFunction | None]:
+def handler_options(*, backoff: Backoffs = None, **options: Any) -> tuple[JobOptions, BackoffFunction | None]:
     """What a decorator was given, checked."""
     if "key" in options:
         raise SettingsError("key= belongs to one job, not to its handler: use .options(key=...)")
@@ -356,10 +352,8 @@ def handler_options(
     return make_options(backoff=backoff, **options), None
 
 
-def _decorate(
-    queue: Queue | None, registry: Registry, fn: Any, backoff: Backoffs, options: dict[str, Any]
-) -> Any:
-    made, function = handler_options(backoff, options)
+def _decorate(queue: Queue | None, registry: Registry, fn: Any, options: dict[str, Any]) -> Any:
+    made, function = handler_options(**options)
 
     def decorate(fn: Callable[P, R]) -> JobFunction[P, R]:
         handler = JobFunction(fn, made, function, queue)
@@ -382,7 +376,7 @@ def enqueue_unknown(sent: list[str], error: Exception) -> EnqueueUnknown:
     )
 
 
-def result_pauses(timeout: timedelta | float) -> Iterable[float] | Any:
+def result_pauses(timeout: timedelta | float) -> Iterator[float]:
     """How long to wait between two looks at a result: 5 ms at first, 50 ms later."""
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     end = time.monotonic() + seconds

@@ -58,9 +58,7 @@ class Handler(Generic[P, R]):
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise PayloadError(
-                f"{self.name}{self._signature} cannot be called so: {error}"
-            ) from None
+            raise PayloadError(f"{self.name}{self._signature} cannot be called so: {error}") from None
 
 
 def _plain_arity(signature: inspect.Signature) -> tuple[int, int]:
@@ -79,9 +77,7 @@ def name_of(fn: Callable[..., Any]) -> str:
     """The name under which a worker finds this function. Raises HandlerError where none could."""
     if not isinstance(fn, FunctionType):
         kind = "a partial" if isinstance(fn, partial) else f"a {type(fn).__name__}"
-        raise HandlerError(
-            f"{fn!r} is {kind}, not a function of a module; write a function that calls it"
-        )
+        raise HandlerError(f"{fn!r} is {kind}, not a function of a module; write a function that calls it")
     module, qualname = fn.__module__, fn.__qualname__
     if "<lambda>" in qualname:
         raise HandlerError("a lambda has no name that a worker could find; define a function")
@@ -98,9 +94,7 @@ def name_of(fn: Callable[..., Any]) -> str:
             " knows under another name; move it to a module and import it"
         )
     if module.partition(".")[0] in sys.stdlib_module_names:
-        raise HandlerError(
-            f"{module}:{qualname} is Python's own; define a function of yours that calls it"
-        )
+        raise HandlerError(f"{module}:{qualname} is Python's own; define a function of yours that calls it")
     return f"{module}:{qualname}"
 
 

@@ -5,7 +5,7 @@
 -- ARGV[1] limit       int   at most this many ids of each
 -- ARGV[2] keep_ms     int   a retired worker is remembered this long: a frozen process may still take a job
 -- ARGV[3...] worker   str   the workers
--- REPLY   {{id, ...}, ...}  one per worker, oldest last
+-- REPLY   {{id, ...}, ...}  one per worker, newest first: what is recovered last stands foremost
 -- COST    O(workers * limit)
 -- BUILDS  no keys
 local retired = KEYS[1]
@@ -14,7 +14,7 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local found = {}
-for a = 3, #ARGV do found[#found + 1] = redis.call('LRANGE', KEYS[a - 1], -limit, -1) end
+for a = 3, #ARGV do found[#found + 1] = redis.call('LRANGE', KEYS[a - 1], 0, limit - 1) end
 for a = 3, #ARGV do
   local since = redis.call('ZSCORE', retired, ARGV[a])
   if #found[a - 2] == 0 and since and tonumber(since) < now_ms - keep_ms then

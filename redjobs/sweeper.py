@@ -1,0 +1,94 @@
+"""The sweep: one maintenance pass over a queue. Idempotent; any number may run at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+from redjobs import commands
+from redjobs.commands import BATCH, Swept, Taken
+from redjobs.flows import Flow
+from redjobs.keys import Keys
+
+_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPolicy:
+    """What is kept, and for how long."""
+
+    dead_age_ms: int = 180 * 86_400_000
+    dead_max: int = 10_000
+    #: A retired worker is remembered this long: a frozen process may still take a job when it wakes.
+    retired_ms: int = 3_600_000
+
+
+@dataclass(slots=True)
+class SweepResult:
+    """What a pass did."""
+
+    promoted: int = 0
+    #: Workers whose lease had run out.
+    retired: int = 0
+    #: Jobs that went back to the front of their queue, and those of them that had begun.
+    recovered: int = 0
+    crashed: int = 0
+    trimmed: int = 0
+
+    def add(self, other: SweepResult) -> None:
+        """Count another queue's result in."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+    def as_dict(self) -> dict[str, int]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def sweep_once(keys: Keys, policy: SweepPolicy = SweepPolicy()) -> Flow[SweepResult]:
+    """Promote what is due, recover what dead workers had, trim what is old.
+
+    Every command is bounded; the pass ends when nothing is left to do.
+    """
+    result = SweepResult()
+    result.promoted = yield from promote(keys)
+    skip = 0
+    while True:
+        swept: Swept = yield commands.sweep(
+            keys, dead_age_ms=policy.dead_age_ms, dead_max=policy.dead_max, skip=skip, limit=_LIMIT
+        )
+        result.retired += swept.expired
+        for place, ids in ((keys.completed, swept.completed), (keys.dead, swept.dead)):
+            if ids:
+                result.trimmed += yield commands.delete(keys, place, ids)
+        if swept.retired:
+            yield from _recover(keys, swept.retired, policy, result)
+        skip += len(swept.retired)
+        if max(len(swept.retired), len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
+            return result
+
+
+def promote(keys: Keys) -> Flow[int]:
+    """Move what is due to ready, whether or not a worker is there to do so."""
+    promoted = 0
+    priorities: list[int] = []
+    while True:
+        taken: Taken = yield commands.take(keys, "", 0, priorities)
+        promoted += taken.promoted
+        new = [priority for priority in taken.missing if priority not in priorities]
+        priorities += new
+        if taken.promoted < BATCH and not new:
+            return promoted
+
+
+def _recover(keys: Keys, workers: list[str], policy: SweepPolicy, result: SweepResult) -> Flow[None]:
+    while workers:
+        lists: list[list[str]] = yield commands.stranded(
+            keys, workers, keep_ms=policy.retired_ms, limit=_LIMIT
+        )
+        for worker, ids in zip(workers, lists, strict=True):
+            # Newest first: every round goes back before the one it follows, so the order holds.
+            for command in commands.recover(keys, worker, ids[::-1]):
+                recovered, crashed = yield command
+                result.recovered += recovered
+                result.crashed += crashed
+        workers = [worker for worker, ids in zip(workers, lists, strict=True) if len(ids) == _LIMIT]

@@ -1,0 +1,217 @@
+"""A worker's connections: commands in shared round trips, blocking pops, and what wakes it.
+
+The pops are sent on connections of their own and read when their sockets say so. So one thread
+waits for several queues, for the next due time and for its own process at once, and to the
+millisecond: the server itself ends a blocked call only when its timer ticks, up to 100 ms late.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError, ResponseError
+
+from redjobs.commands import Command
+from redjobs.keys import BELL, Keys
+
+#: How long a pop blocks on the server. It bounds how long the server can serve a client that
+#: is gone, and how late a worker is that was told nothing.
+BLOCK_SECONDS = 1.5
+#: A pop without an answer this long after its time is on a dead connection.
+_OVERDUE_SECONDS = 3.0
+
+LOST = (redis.ConnectionError, redis.TimeoutError)
+
+
+class Pop:
+    """One blocking BRPOPLPUSH from a queue's ready list to this worker's list."""
+
+    def __init__(self, pool: Any, keys: Keys) -> None:
+        self.keys = keys
+        self._pool = pool
+        self._connection: Any = None
+        self._client_id: int | None = None
+        #: When the answer is overdue; None: no call is under way.
+        self.overdue_at: float | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a call is under way."""
+        return self.overdue_at is not None
+
+    def start(self, worker: str) -> None:
+        """Send the call; the answer is read by `finish` once the socket has it."""
+        if self._connection is None:
+            self._connection = self._pool.get_connection()
+            with contextlib.suppress(ResponseError):  # an ACL may forbid CLIENT: then it times out
+                self._connection.send_command("CLIENT", "ID")
+                self._client_id = self._connection.read_response()
+        self._connection.send_command(
+            "BRPOPLPUSH", self.keys.ready, self.keys.processing(worker), BLOCK_SECONDS
+        )
+        self.overdue_at = time.monotonic() + BLOCK_SECONDS + _OVERDUE_SECONDS
+
+    def fileno(self) -> int:
+        """For select. redis-py has no public way to wait for several connections."""
+        sock = self._connection._sock if self._connection is not None else None
+        if sock is None:
+            raise redis.ConnectionError("the blocking connection is closed")
+        return int(sock.fileno())
+
+    def finish(self) -> str | None:
+        """The id that was moved; None after the time, or for a bell."""
+        reply = self._connection.read_response()
+        self.overdue_at = None
+        text = reply.decode() if isinstance(reply, bytes) else None
+        return None if text == BELL else text
+
+    def unblock_command(self) -> tuple[Any, ...] | None:
+        """What makes the server answer now; None where it can only time out."""
+        return None if self._client_id is None else ("CLIENT", "UNBLOCK", self._client_id)
+
+    def drop(self) -> None:
+        """Close the connection: what it was told in the meantime is found in the list."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            with contextlib.suppress(Exception):
+                self._pool.release(self._connection)
+        self._connection = None
+        self.overdue_at = None
+
+
+class Link:
+    """The connections of one worker process; used by its claim thread only, but for `wake`."""
+
+    def __init__(self, client: redis.Redis, queues: Sequence[Keys]) -> None:
+        self.client = client
+        self._pops = {keys.queue: Pop(client.connection_pool, keys) for keys in queues}
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._watched: list[Any] = []
+
+    # Commands ------------------------------------------------------------------------------
+
+    def run_all(self, wanted: Sequence[Command[Any]]) -> list[Any]:
+        """All commands in one round trip. An error of the server stands in its command's place.
+
+        Raises redis-py's ConnectionError or TimeoutError when the connection is lost; then
+        nobody knows which of them were run.
+        """
+        if not wanted:
+            return []
+        pipe: Any = self.client.pipeline(transaction=False)
+        for command in wanted:
+            keys = command.keys
+            pipe.execute_command("EVALSHA", command.script.sha, len(keys), *keys, *command.args)
+        replies = pipe.execute(raise_on_error=False)
+        return [self._read(command, reply) for command, reply in zip(wanted, replies, strict=True)]
+
+    def run(self, command: Command[Any]) -> Any:
+        """One command. Raises its error."""
+        (reply,) = self.run_all([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _read(self, command: Command[Any], reply: Any) -> Any:
+        if isinstance(reply, NoScriptError):
+            keys = command.keys
+            try:
+                reply = self.client.eval(command.script.text, len(keys), *keys, *command.args)
+            except ResponseError as error:
+                return error
+        if isinstance(reply, LOST):
+            raise reply
+        return reply if isinstance(reply, Exception) else command.parse(reply)
+
+    # Waiting -------------------------------------------------------------------------------
+
+    def pop(self, queue: str, worker: str) -> None:
+        """Start a blocking pop on a queue, if none is under way."""
+        if not self._pops[queue].pending:
+            self._pops[queue].start(worker)
+
+    @property
+    def popping(self) -> bool:
+        """Whether a blocking pop is under way."""
+        return any(pop.pending for pop in self._pops.values())
+
+    def watch(self, readable: Any) -> None:
+        """Let `wait` end when this file or socket can be read, too."""
+        self._watched.append(readable)
+
+    def wait(self, seconds: float) -> list[tuple[str, str | None]]:
+        """Sleep until a pop is answered, somebody wakes us, or the time is over.
+
+        Returns the answers: queue and id, or None for nothing. Raises ConnectionError.
+        """
+        pending = [pop for pop in self._pops.values() if pop.pending]
+        readable, _, _ = select.select([*pending, self._wake_read, *self._watched], [], [], seconds)
+        now = time.monotonic()
+        for pop in pending:
+            if pop not in readable and pop.overdue_at is not None and now > pop.overdue_at:
+                raise redis.TimeoutError("the server did not answer a blocking call in time")
+        return [(pop.keys.queue, pop.finish()) for pop in pending if pop in readable]
+
+    def pause(self, seconds: float) -> None:
+        """Sleep until somebody wakes us or the time is over."""
+        select.select([self._wake_read, *self._watched], [], [], seconds)
+
+    def unblock(self) -> list[tuple[str, str | None]]:
+        """End all pops that are under way. Returns their answers: an id may have come first."""
+        pending = [pop for pop in self._pops.values() if pop.pending]
+        ends = [command for pop in pending if (command := pop.unblock_command())]
+        if ends:
+            pipe: Any = self.client.pipeline(transaction=False)
+            for command in ends:
+                pipe.execute_command(*command)
+            pipe.execute(raise_on_error=False)
+        return [(pop.keys.queue, pop.finish()) for pop in pending]
+
+    def drop_pop(self, queue: str) -> None:
+        """Close one queue's blocking connection."""
+        self._pops[queue].drop()
+
+    def drop_pops(self) -> None:
+        """Close the blocking connections; what they may have been told is found in the lists."""
+        for pop in self._pops.values():
+            pop.drop()
+
+    def wake(self, message: bytes = b"\0") -> None:
+        """End `wait` now. For any thread; a full pipe means that it will end anyway."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._wake_write.send(message)
+
+    def wake_fileno(self) -> int:
+        """Where a byte wakes `wait`: for signal.set_wakeup_fd."""
+        return self._wake_write.fileno()
+
+    def messages(self) -> bytes:
+        """What was written to wake us since the last call; signal numbers, mostly zeros."""
+        with contextlib.suppress(BlockingIOError):
+            return self._wake_read.recv(4096)
+        return b""
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.drop_pops()
+        self.client.close()
+        self._wake_read.close()
+        self._wake_write.close()
+
+
+def run_flow(run: Callable[[Command[Any]], Any], flow: Any) -> Any:
+    """Pump a flow with any function that runs one command."""
+    reply: Any = None
+    try:
+        while True:
+            reply = run(flow.send(reply))
+    except StopIteration as stop:
+        return stop.value

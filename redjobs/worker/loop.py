@@ -1,0 +1,386 @@
+"""The claim loop: takes jobs, lets the bench run them, says what came of them.
+
+Idle it blocks, busy it batches: one round trip settles what is over, begins what was taken and
+takes more. All of a worker's talk with Redis is here, in one thread, so handlers never wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from redjobs import commands
+from redjobs.commands import Begun, Command
+from redjobs.errors import JobInterrupted, JobTimeout
+from redjobs.ids import new_token
+from redjobs.registry import Registry
+from redjobs.retry import Unrun
+from redjobs.worker import report
+from redjobs.worker.bench import Bench
+from redjobs.worker.lane import WAIT_SECONDS, Lane
+from redjobs.worker.link import LOST, Link
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.outage import Outage
+from redjobs.worker.settle import Settlement, lost_works, settle
+from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.work import Work, prepare
+
+logger = logging.getLogger("redjobs.worker")
+
+#: How often running works are looked at while there are any.
+_TEND_SECONDS = 0.05
+#: What is interrupted gets so long to clean up before its job is given back without it.
+_CLEANUP_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Begin:
+    """A `begin` call on its way."""
+
+    lane: Lane
+    token: str
+    command: Command[Begun]
+
+
+class ClaimLoop:
+    """One worker process's loop. Everything is called in its own thread, but for `stop` and `quiet`."""
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        registry: Registry,
+        link: Link,
+        lanes: Sequence[Lane],
+        bench: Bench,
+        upkeep: Upkeep | None = None,
+    ) -> None:
+        self._options = options
+        self._registry = registry
+        self._link = link
+        self._lanes = lanes
+        self._lane_of = {lane.keys.queue: lane for lane in lanes}
+        self._keys_of = {lane.keys.queue: lane.keys for lane in lanes}
+        self._bench = bench
+        self._upkeep = upkeep
+        self._outage = Outage()
+        #: Over, and not yet settled with the server; whether they were sent before.
+        self._unsettled: list[Work] = []
+        self._resent = False
+        self._tend_at = 0.0
+        self._compare_at = time.monotonic() + options.beat_interval
+        #: Monotonic time until which running works may end; None: the worker goes on.
+        self._stop_at: float | None = None
+        self._quiet = False
+        self.failed_jobs = 0
+        #: Works that were still running at the end, and were given back without their consent.
+        self.abandoned: list[Work] = []
+
+    # The loop ------------------------------------------------------------------------------
+
+    def run(self, obey: Callable[[bytes], None]) -> None:
+        """Until told to stop, and then until nothing runs any more or the grace is over.
+
+        `obey` gets what was written to wake the loop: signal numbers.
+        """
+        registered = False
+        while not self._over():
+            try:
+                if not registered:
+                    self._register(self._lanes)
+                    registered = True
+                if not self.step() and not self._over():
+                    self._sleep()
+            except LOST as error:
+                self._link.drop_pops()
+                self._resent = True
+                self._pause(self._outage.lost(error))
+            except ResponseError as error:
+                self._pause(self._outage.refused(error))
+            obey(self._link.messages())
+        self._leave()
+
+    def stop(self, grace: float) -> None:
+        """Claim no more, and end within `grace` seconds."""
+        self._stop_at = time.monotonic() + grace
+        self._tend_at = 0.0
+
+    def quiet(self) -> None:
+        """Claim no more, and finish what runs, however long it takes."""
+        self._quiet = True
+
+    def _over(self) -> bool:
+        if self._stop_at is None:
+            return False
+        held = any(lane.taken or lane.suspects for lane in self._lanes) or self._link.popping
+        if not (held or self._unsettled or self._bench.done or self._bench.active()):
+            return True
+        return time.monotonic() > self._stop_at + _CLEANUP_SECONDS
+
+    @property
+    def _ending(self) -> bool:
+        return self._quiet or self._stop_at is not None
+
+    def step(self) -> bool:
+        """One round trip: settle what is over, begin what was taken, take more.
+
+        Returns whether there was anything to do.
+        """
+        if self._outage.is_down:
+            self._reconnected()
+        self._tend()
+        self._unsettled += self._bench.collect()
+        settlements = settle(self._unsettled, self._keys_of, self._registry.codec)
+        free = self._free()
+        begins = self._begins()
+        lane = self._next_lane() if free > 0 else None
+        gives = self._gives()
+        wanted: list[Command[Any]] = [settlement.command for settlement in settlements]
+        wanted += [begin.command for begin in begins]
+        wanted += gives
+        if lane is not None:
+            wanted.append(commands.take(lane.keys, lane.worker, free, lane.priorities))
+        if not wanted:
+            return self._burst_is_over()
+        replies = iter(self._link.run_all(wanted))
+        refused = [self._settled(settlement, next(replies)) for settlement in settlements]
+        refused += [self._begun(begin, next(replies)) for begin in begins]
+        refused += [reply for _ in gives if isinstance(reply := next(replies), ResponseError)]
+        if lane is not None:
+            refused.append(self._took(lane, next(replies)))
+        self._resent = False
+        for error in filter(None, refused):
+            raise error
+        self._outage.over()
+        return True
+
+    def _burst_is_over(self) -> bool:
+        """Nothing is to be sent; in a burst, and with nothing running, that is the end."""
+        if self._options.burst and not self._bench.active() and not self._ending:
+            self.stop(0)
+        return False
+
+    # Settling ------------------------------------------------------------------------------
+
+    def _settled(self, settlement: Settlement, reply: Any) -> ResponseError | None:
+        if isinstance(reply, ResponseError):
+            return reply
+        lost = lost_works(settlement, reply)
+        # After a lost reply the first answer may have been "done": then this one says "lost".
+        if lost and not self._resent:
+            report.lost(lost)
+        for work in settlement.works:
+            self._lane_of[work.claim.queue].begun.discard(work.claim.id)
+        over = set(map(id, settlement.works))
+        self._unsettled = [work for work in self._unsettled if id(work) not in over]
+        done = [work for work in settlement.works if work not in lost] if lost else settlement.works
+        self.failed_jobs += sum(work.has_failed for work in done)
+        report.jobs(done)
+        return None
+
+    # Claiming ------------------------------------------------------------------------------
+
+    def _free(self) -> int:
+        if self._ending or any(lane.suspects for lane in self._lanes):
+            return 0
+        return self._bench.free() - sum(len(lane.taken) for lane in self._lanes)
+
+    def _next_lane(self) -> Lane | None:
+        now = time.monotonic()
+        for lane in self._lanes:
+            if lane.open or (lane.due_at is not None and lane.due_at <= now):
+                return lane
+        return None
+
+    def _begins(self) -> list[Begin]:
+        begins = []
+        for lane in self._lanes if not self._ending else ():
+            ids = [job_id for job_id, _ in lane.taken]
+            if not ids and lane.suspects and not any(other.begun for other in self._lanes):
+                ids = [lane.suspects.popleft()]
+            if ids:
+                token = new_token()
+                # Remembered until the reply is read: without it these ids are strangers to us.
+                lane.tokens.append(token)
+                lane.taken.clear()
+                command = commands.begin(lane.keys, lane.worker, token, ids)
+                begins.append(Begin(lane, token, command))
+        return begins
+
+    def _begun(self, begin: Begin, reply: Any) -> ResponseError | None:
+        if isinstance(reply, ResponseError):
+            return reply
+        begun: Begun = reply
+        lane = begin.lane
+        if begin.token in lane.tokens:
+            lane.tokens.remove(begin.token)
+        if begun.lapsed:
+            self._renew(lane)
+        if begun.missing:
+            report.dropped(lane.keys.queue, begun.missing)
+        lane.suspects.extend(begun.wait)
+        lane.begun.update(claim.id for claim in begun.claims)
+        self._bench.submit([prepare(claim, self._registry) for claim in begun.claims])
+        return None
+
+    def _took(self, lane: Lane, reply: Any) -> ResponseError | None:
+        if isinstance(reply, ResponseError):
+            return reply
+        if reply.lapsed:
+            self._renew(lane)
+        else:
+            lane.took(reply)
+        return None
+
+    def _gives(self) -> list[Command[Any]]:
+        """For ids that were taken and wait too long, or that an ending worker does not begin."""
+        now = time.monotonic()
+        gives: list[Command[Any]] = []
+        for lane in self._lanes:
+            ids = lane.give_up() if self._ending else lane.overdue(now)
+            if ids:
+                gives += commands.release(lane.keys, lane.worker, "", ids)
+        return gives
+
+    # Waiting -------------------------------------------------------------------------------
+
+    def _sleep(self) -> None:
+        free = self._free()
+        if free > 0 and self._next_lane() is not None:
+            return
+        if free > 0:
+            for lane in self._lanes:
+                self._link.pop(lane.keys.queue, lane.worker)
+        elif self._link.popping:
+            self._answers(self._link.unblock())
+            return
+        self._answers(self._link.wait(max(0.0, self._wake_at(free) - time.monotonic())))
+
+    def _wake_at(self, free: int) -> float:
+        now = time.monotonic()
+        moments = [self._compare_at]
+        if self._upkeep is not None:
+            moments.append(self._upkeep.next_at)
+        if free > 0:
+            moments += [lane.due_at for lane in self._lanes if lane.due_at is not None]
+        if self._bench.active():
+            moments.append(now + _TEND_SECONDS)
+        if self._stop_at is not None:
+            moments.append(max(self._stop_at, now + _TEND_SECONDS))
+        return min(moments)
+
+    def _answers(self, answers: list[tuple[str, str | None]]) -> None:
+        now = time.monotonic()
+        for queue, job_id in answers:
+            lane = self._lane_of[queue]
+            lane.open = True
+            if job_id is not None:
+                lane.taken.append((job_id, now))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt; whoever wakes us, or a stop, ends it sooner."""
+        if self._stop_at is not None:
+            seconds = min(seconds, max(0.05, self._stop_at - time.monotonic()))
+        self._link.pause(seconds)
+
+    # Tending -------------------------------------------------------------------------------
+
+    def _tend(self) -> None:
+        """Limits of what runs, the comparison of our lists, and upkeep where it is ours."""
+        now = time.monotonic()
+        if now >= self._tend_at:
+            self._tend_at = now + _TEND_SECONDS
+            self._limit(now)
+            waiting = self._bench.withdraw(None if self._ending else now - WAIT_SECONDS)
+            for work in waiting:
+                work.outcome = Unrun()
+            self._unsettled += waiting
+        if now >= self._compare_at:
+            self._compare_at = now + self._options.beat_interval
+            for lane in self._lanes:
+                self._compare(lane)
+        if self._upkeep is not None and now >= self._upkeep.beat_at:
+            self._beat(self._upkeep)
+        if self._upkeep is not None and now >= self._upkeep.sweep_at and not self._ending:
+            self._upkeep.sweep_once()
+
+    def _limit(self, now: float) -> None:
+        """Interrupt what runs too long, or longer than a stopping worker can wait."""
+        stops = self._stop_at is not None and now > self._stop_at
+        for work in self._bench.running():
+            limit = work.options.timeout
+            if work.interrupted:
+                continue
+            if limit is not None and now > work.started_at + limit:
+                work.interrupted = True
+                self._bench.interrupt(work, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
+            elif stops:
+                work.interrupted = work.stops = True
+                self._bench.interrupt(work, JobInterrupted("the worker has to stop"))
+
+    def _beat(self, upkeep: Upkeep) -> None:
+        alive = upkeep.beat_once([(lane.keys, lane.worker) for lane in self._lanes])
+        for lane, has_lease in zip(self._lanes, alive, strict=True):
+            if not has_lease:
+                self._renew(lane)
+
+    def _compare(self, lane: Lane) -> None:
+        """Give back what stands in our list without our knowledge."""
+        listed = self._link.run(commands.listed(lane.keys, lane.worker))
+        strange = lane.compare(listed)
+        if not strange:
+            return
+        logger.warning("gave back %d jobs whose delivery was lost on the way", len(strange))
+        for token in ("", *lane.tokens):
+            for command in commands.release(lane.keys, lane.worker, token, strange):
+                self._link.run(command)
+        lane.tokens.clear()
+        lane.open = True
+
+    def _register(self, lanes: Sequence[Lane]) -> None:
+        """Take out leases. Before the first pop: a list without a lease is nobody's."""
+        lease_ms = round(self._options.lease * 1000)
+        for lane in lanes:
+            self._link.run(commands.heartbeat(lane.keys, [lane.worker], lease_ms, register=True))
+
+    def _renew(self, lane: Lane) -> None:
+        logger.warning(
+            "the lease on queue %s had run out: its jobs were given to others; begins anew",
+            lane.keys.queue,
+        )
+        self._link.drop_pop(lane.keys.queue)
+        lane.renew()
+        self._register([lane])
+
+    def _reconnected(self) -> None:
+        """After an outage: what was delivered and never arrived is a stranger in our lists."""
+        if self._upkeep is not None:
+            self._upkeep.soon()
+            self._beat(self._upkeep)
+        for lane in self._lanes:
+            # Nothing is under way now, so once unknown is enough.
+            lane.strangers = set(self._link.run(commands.listed(lane.keys, lane.worker)))
+            self._compare(lane)
+            lane.open = True
+
+    def _leave(self) -> None:
+        """Give back what still runs, and take our name off the queues."""
+        self.abandoned = self._bench.running()
+        try:
+            for work in self.abandoned:
+                claim = work.claim
+                keys = self._keys_of[claim.queue]
+                for command in commands.release(keys, claim.worker, claim.token, [claim.id]):
+                    self._link.run(command)
+            for lane in self._lanes:
+                self._link.drop_pop(lane.keys.queue)
+                self._link.run(commands.retire(lane.keys, lane.worker, clean=True))
+        except (*LOST, ResponseError) as error:
+            logger.warning(
+                "could not say goodbye (%s): a sweep recovers what is left after the lease",
+                type(error).__name__,
+            )

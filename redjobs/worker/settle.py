@@ -1,0 +1,94 @@
+"""From what happened to the commands that say so: the only place that maps a decision to a transition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from redjobs import commands
+from redjobs.codec import Codec
+from redjobs.commands import Command, Finished
+from redjobs.errors import PayloadError
+from redjobs.job import JobError, append_error
+from redjobs.keys import Keys
+from redjobs.retry import Complete, Completed, Decision, Failed, GiveBack, GiveUp, RunAgain, Unrun, decide
+from redjobs.worker.work import Work
+
+
+@dataclass(slots=True)
+class Settlement:
+    """A command, and the works whose fate it carries."""
+
+    command: Command[Any]
+    works: list[Work]
+
+
+def decision_for(work: Work) -> Decision:
+    """What to do with this work, which has an outcome."""
+    outcome = work.outcome
+    if outcome is None or (work.stops and isinstance(outcome, Failed)):
+        outcome = work.outcome = Unrun()
+    backoff = work.handler.backoff if work.handler else None
+    return decide(outcome, work.claim.attempt, work.options, backoff)
+
+
+def settle(works: Iterable[Work], keys_of: dict[str, Keys], codec: Codec) -> list[Settlement]:
+    """The commands for works that are over; those of one claim complete together."""
+    completed: dict[tuple[str, str, str], tuple[list[Finished], list[Work]]] = {}
+    settlements: list[Settlement] = []
+    for work in works:
+        claim = work.claim
+        if isinstance(work.outcome, Completed) and claim.key is None and not work.options.result_ttl:
+            finished: Finished | None = Finished(claim.id)
+        else:
+            finished = _settle_one(work, keys_of[claim.queue], codec, settlements)
+        if finished is not None:
+            group = completed.setdefault((claim.queue, claim.worker, claim.token), ([], []))
+            group[0].append(finished)
+            group[1].append(work)
+    for (queue, worker, token), (jobs, done) in completed.items():
+        settlements.append(Settlement(commands.complete(keys_of[queue], worker, token, jobs), done))
+    return settlements
+
+
+def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settlement]) -> Finished | None:
+    claim = work.claim
+    work.decision = decision_for(work)
+    match work.decision:
+        case Complete(result, result_ttl_ms):
+            try:
+                packed = codec.encode(result) if result_ttl_ms else b""
+            except PayloadError as error:
+                # It did its work; running it again would do the work twice and fail the same way.
+                reason = JobError(round(_ms(work)), claim.attempt, f"PayloadError: {error}")
+                settlements.append(_bury(work, keys, reason))
+                return None
+            return Finished(claim.id, claim.key, result_ttl_ms, packed)
+        case RunAgain(delay_ms, error, refund):
+            errors = append_error(claim.errors, error) if error else b""
+            command: Command[Any] = commands.retry(keys, claim, delay_ms, errors, refund=refund)
+            settlements.append(Settlement(command, [work]))
+        case GiveUp(error):
+            settlements.append(_bury(work, keys, error))
+        case GiveBack():
+            (command,) = commands.release(keys, claim.worker, claim.token, [claim.id])
+            settlements.append(Settlement(command, [work]))
+    return None
+
+
+def _bury(work: Work, keys: Keys, error: JobError) -> Settlement:
+    errors = append_error(work.claim.errors, error)
+    return Settlement(commands.bury(keys, work.claim, errors), [work])
+
+
+def _ms(work: Work) -> float:
+    return work.claim.started_at_ms + (work.finished_at - work.started_at) * 1000
+
+
+def lost_works(settlement: Settlement, reply: Any) -> list[Work]:
+    """The works of a settlement that another claim has by now."""
+    if isinstance(reply, list):
+        gone = set(reply)
+        return [work for work in settlement.works if work.claim.id in gone]
+    return list(settlement.works) if reply == "lost" else []

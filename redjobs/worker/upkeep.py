@@ -1,0 +1,75 @@
+"""Heartbeats and sweeps of a worker's queues, by whoever keeps its time."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redjobs import commands
+from redjobs.commands import Command
+from redjobs.keys import Keys
+from redjobs.sweeper import SweepResult, sweep_once
+from redjobs.worker.link import run_flow
+from redjobs.worker.options import WorkerOptions
+
+logger = logging.getLogger("redjobs.worker")
+
+RunAll = Callable[[Sequence[Command[Any]]], list[Any]]
+
+
+class Upkeep:
+    """When to beat and when to sweep; the intervals are jittered so that workers spread out."""
+
+    def __init__(self, options: WorkerOptions, queues: Sequence[Keys], run_all: RunAll) -> None:
+        self._options = options
+        self._queues = queues
+        self._run_all = run_all
+        self.beat_at = 0.0
+        self.sweep_at = time.monotonic() + options.sweep_interval * random.random()
+
+    @property
+    def next_at(self) -> float:
+        """Monotonic time when there is something to do."""
+        return min(self.beat_at, self.sweep_at)
+
+    def soon(self) -> None:
+        """The server is back: beat now, and let everybody else beat before sweeping."""
+        self.beat_at = 0.0
+        self.sweep_at = max(self.sweep_at, time.monotonic() + self._options.beat_interval)
+
+    def beat_once(self, workers: Sequence[tuple[Keys, str]], *, register: bool = False) -> list[bool]:
+        """Extend the leases of workers. Returns per worker whether it has one."""
+        self.beat_at = time.monotonic() + self._options.beat_interval
+        lease_ms = round(self._options.lease * 1000)
+        replies = self._run_all(
+            [commands.heartbeat(keys, [worker], lease_ms, register=register) for keys, worker in workers]
+        )
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return [alive for reply in replies for alive in reply]
+
+    def sweep_once(self) -> SweepResult:
+        """One pass over the queues."""
+        interval = self._options.sweep_interval
+        self.sweep_at = time.monotonic() + interval * random.uniform(0.8, 1.2)
+        total = SweepResult()
+        for keys in self._queues:
+            total.add(run_flow(self._run, sweep_once(keys, self._options.sweep)))
+        if total.retired or total.recovered:
+            logger.warning(
+                "swept: %d dead workers, %d jobs recovered (%d had begun)",
+                total.retired,
+                total.recovered,
+                total.crashed,
+            )
+        return total
+
+    def _run(self, command: Command[Any]) -> Any:
+        (reply,) = self._run_all([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply

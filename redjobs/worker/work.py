@@ -1,0 +1,218 @@
+"""One job on its way through a worker: from claim to decision."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from redjobs.clock import from_ms
+from redjobs.errors import PayloadError, Retry, Signal, Snooze
+from redjobs.job import Claim, JobError, JobOptions, unpack_options
+from redjobs.registry import Handler, Registry
+from redjobs.retry import (
+    MAX_CRASHES,
+    Completed,
+    Decision,
+    Failed,
+    Outcome,
+    Poison,
+    Unknown,
+    Unreadable,
+)
+
+#: The formats of job hashes that this version can run.
+KNOWN_FORMAT = 1
+
+_NO_OPTIONS = JobOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentJob:
+    """What a handler may know about the job it runs: `redjobs.current_job()`.
+
+    `id` and `attempt` together name this attempt, and make a key for work that must not be done
+    twice: a job whose worker crashed runs again with the same id and attempt.
+    """
+
+    id: str
+    queue: str
+    name: str
+    attempt: int
+    enqueued_at: datetime
+    run_at: datetime
+
+
+_current: ContextVar[Claim | None] = ContextVar("redjobs_current_job", default=None)
+
+
+def current_job() -> CurrentJob | None:
+    """The job that is running here; None outside of a handler."""
+    claim = _current.get()
+    if claim is None:
+        return None
+    return CurrentJob(
+        id=claim.id,
+        queue=claim.queue,
+        name=claim.name,
+        attempt=claim.attempt,
+        enqueued_at=from_ms(claim.enqueued_at_ms),
+        run_at=from_ms(claim.run_at_ms),
+    )
+
+
+class Work:
+    """A claim, the call it stands for, and what came of it. One is made for every job that runs."""
+
+    __slots__ = (
+        "args",
+        "claim",
+        "claimed_at",
+        "decision",
+        "finished_at",
+        "handler",
+        "interrupt",
+        "interrupted",
+        "kwargs",
+        "options",
+        "outcome",
+        "started_at",
+        "stops",
+    )
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.handler: Handler[..., Any] | None = None
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        self.options = _NO_OPTIONS
+        self.outcome: Outcome | None = None
+        self.decision: Decision | None = None
+        #: Monotonic seconds.
+        self.claimed_at = time.monotonic()
+        self.started_at = 0.0
+        self.finished_at = 0.0
+        #: What to raise inside the handler, once somebody wants it to stop.
+        self.interrupt: BaseException | None = None
+        #: Whether somebody has; and whether because the worker stops, which is not the job's fault.
+        self.interrupted = False
+        self.stops = False
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its handler is a coroutine function."""
+        return self.handler is not None and self.handler.is_async
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this attempt was a failure, as far as it is known."""
+        return isinstance(self.outcome, Failed | Unreadable | Poison) and not (
+            isinstance(self.outcome, Failed) and isinstance(self.outcome.exception, Snooze)
+        )
+
+
+def prepare(claim: Claim, registry: Registry) -> Work:
+    """The work for a claim; its outcome is set already where the job cannot be run here."""
+    work = Work(claim)
+    if claim.crashes >= MAX_CRASHES:
+        work.outcome = Poison(
+            _error(claim, f"Quarantined: {claim.crashes} workers crashed while it was running")
+        )
+        return work
+    handler = work.handler = registry.get(claim.name)
+    if handler is None or claim.format > KNOWN_FORMAT:
+        work.outcome = Unknown(_error(claim, _unknown(claim, handler)))
+        return work
+    try:
+        if claim.payload:
+            work.args, work.kwargs = registry.codec.decode_call(claim.payload)
+        if claim.options:
+            said = unpack_options(claim.options, key=claim.key, priority=0)
+            work.options = said.over(handler.defaults)
+        else:
+            work.options = handler.defaults
+        handler.check_call(work.args, work.kwargs)
+    except PayloadError as error:
+        work.outcome = Unreadable(_error(claim, f"PayloadError: {error}"))
+    return work
+
+
+def _unknown(claim: Claim, handler: Handler[..., Any] | None) -> str:
+    if handler is not None:
+        return f"UnknownFormat: the job is of format {claim.format}, this worker knows {KNOWN_FORMAT}"
+    return (
+        f"UnknownHandler: no handler {claim.name!r} here; is its module given with --app,"
+        " and is this worker's code as new as that of the program which enqueued it?"
+    )
+
+
+def execute(work: Work, call: Callable[[], object]) -> None:
+    """Run the handler and set the outcome. Never raises, whatever the handler does.
+
+    SystemExit, KeyboardInterrupt and their like are a job's failure too: a job does not end a worker.
+    """
+    token = _current.set(work.claim)
+    work.started_at = time.monotonic()
+    try:
+        work.outcome = Completed(call())
+    except BaseException as exception:  # noqa: BLE001 - see above
+        work.outcome = failed(work, exception)
+    finally:
+        work.finished_at = time.monotonic()
+        _current.reset(token)
+
+
+async def execute_async(work: Work, call: Awaitable[object]) -> None:
+    """As `execute`, for a coroutine."""
+    _current.set(work.claim)
+    work.started_at = time.monotonic()
+    try:
+        work.outcome = Completed(await call)
+    except BaseException as exception:  # noqa: BLE001 - a job does not end a worker
+        work.outcome = failed(work, exception)
+    finally:
+        work.finished_at = time.monotonic()
+
+
+def failed(work: Work, exception: BaseException) -> Failed:
+    """The outcome of a handler that raised; the record holds no argument of the job."""
+    if isinstance(exception, Signal):
+        text = str(exception) or f"{type(exception).__name__} was raised"
+        if isinstance(exception, Retry):
+            text = f"Retry: {text}"
+        return Failed(exception, _error(work.claim, _scrub(text, work)))
+    lines = traceback.TracebackException.from_exception(exception, compact=True)
+    text = f"{type(exception).__name__}: {exception}" if str(exception) else type(exception).__name__
+    where = "".join(lines.stack.format()[-8:])
+    return Failed(exception, _error(work.claim, _scrub(text, work), _scrub(where, work)))
+
+
+def _error(claim: Claim, text: str, where: str = "") -> JobError:
+    return JobError(round(time.time() * 1000), claim.attempt, text, where)
+
+
+def _scrub(text: str, work: Work) -> str:
+    """The text without the job's own arguments: they may be secrets, and errors like to quote them."""
+    for secret in _texts([*work.args, *work.kwargs.values()]):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """All strings of some length in the arguments, longest first."""
+    found: set[str] = set()
+    while values:
+        value = values.pop()
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "ignore")
+        if isinstance(value, str) and len(value) >= 4:
+            found.add(value)
+        elif isinstance(value, dict):
+            values += [*value, *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            values += value
+    return sorted(found, key=len, reverse=True)
