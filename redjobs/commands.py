@@ -30,8 +30,10 @@ SCRIPTS = {
         "begin",
         "bury",
         "cancel",
+        "cancels",
         "complete",
         "delete",
+        "discard",
         "enqueue",
         "heartbeat",
         "holder",
@@ -132,10 +134,17 @@ class Taken:
     promoted: int
 
 
-def take(keys: Keys, worker: str, count: int, priorities: Sequence[int]) -> Command[Taken]:
-    """Promote what is due, then move up to `count` ids to the worker's list.
+def take(
+    keys: Keys,
+    worker: str,
+    count: int,
+    priorities: Sequence[int],
+    limits: tuple[int | None, int | None] = (None, None),
+) -> Command[Taken]:
+    """Promote what is due, then move up to `count` ids, at most `BATCH`, to the worker's list.
 
-    `priorities` are those other than 0 whose lists are looked at.
+    `priorities` are those other than 0 whose lists are looked at. Only jobs whose priority is
+    within `limits`, lowest and highest inclusively, are taken; all that are due are promoted.
     """
 
     def parse(reply: Any) -> Taken:
@@ -151,7 +160,8 @@ def take(keys: Keys, worker: str, count: int, priorities: Sequence[int]) -> Comm
 
     names = (keys.processing(worker), keys.workers, keys.scheduled, keys.ready, keys.levels)
     lists = tuple(keys.list_of(priority) for priority in priorities)
-    args: tuple[Arg, ...] = (worker, count, BATCH, BELL, *priorities)
+    lowest, highest = ("" if limit is None else limit for limit in limits)
+    args: tuple[Arg, ...] = (worker, min(count, BATCH), BATCH, BELL, lowest, highest, *priorities)
     return Command(SCRIPTS["take"], names + lists, args, parse)
 
 
@@ -260,6 +270,23 @@ def bury(keys: Keys, claim: Claim, errors: bytes) -> Command[str]:
         keys.stats,
     )
     return Command(SCRIPTS["bury"], names, (claim.id, claim.token, errors), _word)
+
+
+def discard(keys: Keys, claim: Claim) -> Command[str]:
+    """A job was cancelled while it ran. The reply: discarded or lost."""
+    names = (
+        keys.processing(claim.worker),
+        keys.job(claim.id),
+        keys.unique(claim.key or ""),
+        keys.cancels,
+        keys.stats,
+    )
+    return Command(SCRIPTS["discard"], names, (claim.id, claim.token), _word)
+
+
+def cancels(keys: Keys) -> Command[list[str]]:
+    """Ids of running jobs that are to be stopped."""
+    return Command(SCRIPTS["cancels"], (keys.cancels,), (86_400_000, 1_000), _texts)
 
 
 def release(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> list[Command[int]]:
@@ -391,6 +418,7 @@ def cancel(keys: Keys, job_id: str, key: str = "") -> Command[tuple[str, str]]:
         keys.dead,
         keys.completed,
         keys.stats,
+        keys.cancels,
     )
     return Command(SCRIPTS["cancel"], names, (job_id, key), _word_and_text)
 

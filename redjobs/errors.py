@@ -11,6 +11,7 @@ RedjobsError
 ├── JobFailed              `result()` of a job that is dead
 ├── ResultTimeout          `result()` waited long enough
 ├── JobTimeout             raised inside a handler that ran longer than its timeout
+├── JobCancelled           raised inside a handler whose job was cancelled
 └── JobInterrupted         raised inside a handler whose worker has to stop
 
 Signal                     raised by a handler on purpose, never a failure of redjobs
@@ -76,6 +77,14 @@ class ResultTimeout(RedjobsError):
 
 class JobTimeout(RedjobsError):
     """Raised inside a handler that ran longer than its `timeout`, so that it can clean up."""
+
+
+class JobCancelled(RedjobsError):
+    """Raised inside a handler whose job was cancelled while it ran. A coroutine is cancelled instead.
+
+    When the handler ends with an exception the job is forgotten; a handler that goes on and
+    returns has completed.
+    """
 
 
 class JobInterrupted(RedjobsError):

@@ -49,10 +49,10 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def new_worker() -> str:
-    """A worker incarnation: host and process for people, random for uniqueness."""
-    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:24].strip("-") or "host"
-    return f"{host}.{os.getpid()}.{new_token()[:8]}"
+def new_worker(name: str | None = None) -> str:
+    """A worker incarnation: a name (by default the host's) and the process for people, random for uniqueness."""
+    shown = re.sub(r"[^A-Za-z0-9_-]", "-", name or socket.gethostname())[:32].strip("-") or "host"
+    return f"{shown}.{os.getpid()}.{new_token()[:8]}"
 
 
 def check_name(kind: str, name: str) -> str:

@@ -26,6 +26,7 @@ class Keys:
         "_levels_base",
         "_processing",
         "_unique",
+        "cancels",
         "completed",
         "dead",
         "levels",
@@ -56,6 +57,8 @@ class Keys:
         self.dead = base + "dead"
         #: zset: id -> when its result expires, ms
         self.completed = base + "completed"
+        #: zset: id of a running job that is to be stopped -> when that was asked, ms
+        self.cancels = base + "cancels"
         #: hash: counters
         self.stats = base + "stats"
         self._job = base + "job:"

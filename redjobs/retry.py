@@ -67,7 +67,12 @@ class Unrun:
     """It was claimed and not started: somebody else may have it."""
 
 
-Outcome = Completed | Failed | Unreadable | Unknown | Poison | Unrun
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """It was stopped because somebody cancelled it."""
+
+
+Outcome = Completed | Failed | Unreadable | Unknown | Poison | Unrun | Cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,12 @@ class GiveBack:
     """To the front of its queue, the attempt refunded."""
 
 
-Decision = Complete | RunAgain | GiveUp | GiveBack
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Forget the job, which was cancelled."""
+
+
+Decision = Complete | RunAgain | GiveUp | GiveBack | Discard
 
 
 def default_backoff(attempt: int, rng: random.Random) -> float:
@@ -121,8 +131,8 @@ def decide(
     match outcome:
         case Completed(result):
             return Complete(result, round((options.result_ttl or 0) * 1000))
-        case Unrun():
-            return GiveBack()
+        case Unrun() | Cancelled():
+            return GiveBack() if isinstance(outcome, Unrun) else Discard()
         case Unknown(error):
             return RunAgain(UNKNOWN_HANDLER_DELAY_MS, error, refund=True)
         case Unreadable(error) | Poison(error):

@@ -36,6 +36,7 @@ for a = 3, #ARGV do
       entry = 'wait'
     else
       alone = suspect
+      mine[id] = nil
       begun[#begun + 1] = {KEYS[a], attempt + 1}
       entry[#entry + 1] = 'attempt'
       entry[#entry + 1] = tostring(attempt + 1)

@@ -23,10 +23,11 @@ local frees = redis.call('GET', unique) == id
 if redis.call('HGET', job, 'token') ~= token then return 'lost' end
 
 redis.call('LREM', processing, 0, '')
+redis.call('HDEL', job, '')
+redis.call('HINCRBY', stats, 'dead', 1)
+redis.call('HSET', job, 'errors', errors)
 redis.call('ZADD', dead, now_ms, id)
+if frees then redis.call('DEL', unique) end
 redis.call('LREM', processing, -1, id)
 redis.call('HDEL', job, 'worker', 'token', 'started_at')
-redis.call('HSET', job, 'errors', errors)
-if frees then redis.call('DEL', unique) end
-redis.call('HINCRBY', stats, 'dead', 1)
 return 'dead'

@@ -1,4 +1,4 @@
--- cancel: forget a job that has not begun.
+-- cancel: forget a job that has not begun; ask that one which is running be stopped.
 --
 -- KEYS[1] job        hash  the job
 -- KEYS[2] scheduled  zset  id -> run_at ms
@@ -7,12 +7,14 @@
 -- KEYS[5] dead       zset  id -> when it died, ms
 -- KEYS[6] completed  zset  id -> when its result expires, ms
 -- KEYS[7] stats      hash  counters
+-- KEYS[8] cancels    zset  id of a job that is to be stopped -> when that was asked, ms
 -- ARGV[1] id         str   the job's id
 -- ARGV[2] key        str   the unique key that is declared, '' for none
 -- REPLY   {word, key}  words: cancelled processing dead completed missing; keyed: call again with this key declared
 -- COST    O(log N) where scheduled, O(N) where ready
 -- BUILDS  no keys
-local job, scheduled, list, unique, dead, completed, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local job, scheduled, list, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local dead, completed, stats, cancels = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local id, key = ARGV[1], ARGV[2]
 
 redis.call('HLEN', stats)
@@ -20,19 +22,26 @@ local held = redis.call('HMGET', job, 'name', 'token', 'key')
 local waits = redis.call('ZSCORE', scheduled, id)
 redis.call('LLEN', list)
 if not held[1] then return {'missing', ''} end
-if held[2] then return {'processing', ''} end
+redis.call('ZCARD', cancels)
+if held[2] then
+  local time = redis.call('TIME')
+  redis.call('ZADD', cancels, time[1] * 1000 + math.floor(time[2] / 1000), id)
+  return {'processing', ''}
+end
 if redis.call('ZSCORE', dead, id) then return {'dead', ''} end
 if redis.call('ZSCORE', completed, id) then return {'completed', ''} end
 if held[3] and held[3] ~= key then return {'keyed', held[3]} end
+-- It has a hash and stands nowhere else: a worker has just taken it.
+if not waits and not redis.call('LPOS', list, id) then return {'processing', ''} end
 local frees = redis.call('GET', unique) == id
 
-if waits then
-  redis.call('ZREM', scheduled, id)
-elseif redis.call('LREM', list, 1, id) == 0 then
-  -- It has a hash and stands nowhere else: a worker has just taken it.
-  return {'processing', ''}
-end
+-- The hash goes first: an id without one is dropped wherever it stands, a hash without a place stays.
 redis.call('DEL', job)
 if frees then redis.call('DEL', unique) end
+if waits then
+  redis.call('ZREM', scheduled, id)
+else
+  redis.call('LREM', list, 1, id)
+end
 redis.call('HINCRBY', stats, 'cancelled', 1)
 return {'cancelled', ''}

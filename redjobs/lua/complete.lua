@@ -12,6 +12,8 @@
 -- BUILDS  no keys
 local processing, completed, stats = KEYS[1], KEYS[2], KEYS[3]
 local token, count = ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 redis.call('LLEN', processing)
 redis.call('ZCARD', completed)
@@ -30,25 +32,23 @@ for a = count + 3, #ARGV, 4 do
   end
 end
 
-local done = 0
+redis.call('LREM', processing, 0, '')
+if count > #lost then redis.call('HINCRBY', stats, 'completed', count - #lost) end
 for i = 1, count do
   if held[i] then
     local id, job, extra = ARGV[i + 2], KEYS[i + 3], extras[i]
-    done = done + 1
     if extra and extra.ttl_ms > 0 then
-      redis.call('LREM', processing, 0, '')
-      local time = redis.call('TIME')
-      local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-      redis.call('ZADD', completed, now_ms + extra.ttl_ms, id)
-      redis.call('LREM', processing, -1, id)
+      redis.call('HDEL', job, '')
       redis.call('HSET', job, 'result', extra.result, 'completed_at', now_ms)
+      redis.call('ZADD', completed, now_ms + extra.ttl_ms, id)
+      if extra.unique then redis.call('DEL', extra.unique) end
+      redis.call('LREM', processing, -1, id)
       redis.call('HDEL', job, 'token', 'worker', 'args')
     else
-      redis.call('LREM', processing, -1, id)
       redis.call('DEL', job)
+      if extra and extra.unique then redis.call('DEL', extra.unique) end
+      redis.call('LREM', processing, -1, id)
     end
-    if extra and extra.unique then redis.call('DEL', extra.unique) end
   end
 end
-if done > 0 then redis.call('HINCRBY', stats, 'completed', done) end
 return lost

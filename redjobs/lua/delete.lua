@@ -10,10 +10,13 @@ local place = KEYS[1]
 
 local found = {}
 for a = 1, #ARGV do
+  redis.call('HLEN', KEYS[a + 1])
   if redis.call('ZSCORE', place, ARGV[a]) then found[#found + 1] = a end
 end
+
+redis.call('ZREM', place, '')
 for _, a in ipairs(found) do
-  redis.call('ZREM', place, ARGV[a])
   redis.call('DEL', KEYS[a + 1])
+  redis.call('ZREM', place, ARGV[a])
 end
 return #found

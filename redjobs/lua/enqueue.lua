@@ -36,7 +36,7 @@ for a = 3, #ARGV, 7 do
     k = k + 1
   end
   local holder = job.unique and (claimed[job.unique] or redis.call('GET', job.unique))
-  if redis.call('EXISTS', job.key) == 1 then
+  if redis.call('HLEN', job.key) > 0 then
     words[#words + 1] = 'exists'
   elseif holder and holder ~= stale then
     words[#words + 1] = 'duplicate'
@@ -57,7 +57,33 @@ for a = 3, #ARGV, 7 do
 end
 if #jobs == 0 then return {now_ms, words, holders} end
 
+-- The first write: where memory is full the server refuses it, and with it the whole call.
+redis.call('HINCRBY', stats, 'enqueued', #jobs)
+-- Places come before hashes: an id without a hash is dropped when it is taken, and the key that
+-- it holds is free for the next; a hash without a place would stay, and answer 'exists'.
 local due, later, rings = {}, {}, false
+for _, job in ipairs(jobs) do
+  if job.unique then redis.call('SET', job.unique, job.id) end
+  if job.run_at > now_ms then
+    later[#later + 1] = job.run_at
+    later[#later + 1] = job.id
+  elseif job.priority == '0' then
+    due[#due + 1] = job.id
+  else
+    redis.call('ZADD', levels, job.priority, job.priority)
+    redis.call('LPUSH', job.list, job.id)
+    rings = true
+  end
+end
+if #due > 0 then redis.call('LPUSH', ready, unpack(due)) end
+if #later > 0 then
+  local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+  local earliest = head[2] and tonumber(head[2]) or math.huge
+  redis.call('ZADD', scheduled, unpack(later))
+  for i = 1, #later, 2 do
+    if later[i] < earliest then rings = true end
+  end
+end
 for _, job in ipairs(jobs) do
   local a = job.at
   local fields = {'name', ARGV[a + 4], 'enqueued_at', now_ms}
@@ -77,30 +103,8 @@ for _, job in ipairs(jobs) do
     fields[#fields + 1] = 'run_at'
     fields[#fields + 1] = job.run_at
   end
-  -- The first write: where memory is full the server refuses it, and with it the whole call.
   redis.call('HSET', job.key, unpack(fields))
-  if job.unique then redis.call('SET', job.unique, job.id) end
-  if job.run_at > now_ms then
-    later[#later + 1] = job.run_at
-    later[#later + 1] = job.id
-  elseif job.priority == '0' then
-    due[#due + 1] = job.id
-  else
-    redis.call('LPUSH', job.list, job.id)
-    redis.call('ZADD', levels, job.priority, job.priority)
-    rings = true
-  end
-end
-if #due > 0 then redis.call('LPUSH', ready, unpack(due)) end
-if #later > 0 then
-  local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-  local earliest = head[2] and tonumber(head[2]) or math.huge
-  redis.call('ZADD', scheduled, unpack(later))
-  for i = 1, #later, 2 do
-    if later[i] < earliest then rings = true end
-  end
 end
 -- Nobody blocks on other priorities or on the schedule: without a bell a sleeping worker would not know.
 if rings and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
-redis.call('HINCRBY', stats, 'enqueued', #jobs)
 return {now_ms, words, holders}

@@ -25,7 +25,8 @@ redis.call('HLEN', stats)
 if not redis.call('ZSCORE', retired, worker) then return {0, 0} end
 local theirs = {}
 for _, id in ipairs(redis.call('LRANGE', processing, 0, -1)) do theirs[id] = true end
-local back = {}
+local back, recovered, crashed = {}, 0, 0
+-- From the newest to the oldest: the oldest then stands foremost again.
 for a = #ARGV - 2, 4, -3 do
   local id, job = ARGV[a], KEYS[(a - 4) / 3 + 7]
   if theirs[id] then
@@ -34,32 +35,29 @@ for a = #ARGV - 2, 4, -3 do
       id = id, job = job, begun = held[1], attempt = held[2], crashes = tonumber(held[3] or '0'), exists = held[4],
       charge = ARGV[a + 1] == '1', errors = ARGV[a + 2],
     }
+    if held[4] then recovered = recovered + 1 end
+    if held[1] and ARGV[a + 1] == '1' then crashed = crashed + 1 end
   end
 end
 
 redis.call('LREM', processing, 0, bell)
-local crashed, recovered = 0, 0
+if recovered > 0 then
+  redis.call('HINCRBY', stats, 'recovered', recovered)
+  if priority ~= '0' then redis.call('ZADD', levels, priority, priority) end
+end
 for _, found in ipairs(back) do
-  if found.exists then
-    redis.call('RPUSH', list, found.id)
-    recovered = recovered + 1
-  end
-  redis.call('LREM', processing, -1, found.id)
   if found.begun then
-    redis.call('HDEL', found.job, 'worker', 'token', 'started_at')
+    redis.call('HDEL', found.job, '')
     redis.call('HSET', found.job, 'attempt', tonumber(found.attempt) - 1)
     if found.charge then
       redis.call('HSET', found.job, 'crashes', found.crashes + 1)
       if found.errors ~= '' then redis.call('HSET', found.job, 'errors', found.errors) end
-      crashed = crashed + 1
     end
+    -- The old claim ends before the job can be taken again.
+    redis.call('HDEL', found.job, 'worker', 'token', 'started_at')
   end
+  if found.exists then redis.call('RPUSH', list, found.id) end
+  redis.call('LREM', processing, 1, found.id)
 end
-if recovered > 0 then
-  redis.call('HINCRBY', stats, 'recovered', recovered)
-  if priority ~= '0' then
-    redis.call('ZADD', levels, priority, priority)
-    if redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
-  end
-end
+if recovered > 0 and priority ~= '0' and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {recovered, crashed}

@@ -29,13 +29,12 @@ if held[2] and held[2] ~= key then return {'keyed', held[2]} end
 local holder = redis.call('GET', unique)
 if held[2] and holder and holder ~= id then return {'duplicate', holder} end
 
+redis.call('ZREM', dead, '')
+redis.call('HDEL', job, 'attempt', 'crashes', 'run_at')
+redis.call('HINCRBY', stats, 'requeued', 1)
+if held[2] then redis.call('SET', unique, id) end
+if priority ~= '0' then redis.call('ZADD', levels, priority, priority) end
 redis.call('LPUSH', list, id)
 redis.call('ZREM', dead, id)
-redis.call('HDEL', job, 'attempt', 'crashes', 'run_at')
-if held[2] then redis.call('SET', unique, id) end
-redis.call('HINCRBY', stats, 'requeued', 1)
-if priority ~= '0' then
-  redis.call('ZADD', levels, priority, priority)
-  if redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
-end
+if priority ~= '0' and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'ready', ''}

@@ -34,9 +34,9 @@ elseif run_at ~= '' then
   at_ms = math.max(now_ms, tonumber(run_at))
 end
 
+redis.call('HSET', job, 'run_at', at_ms)
 redis.call('ZADD', scheduled, at_ms, id)
 if stands then redis.call('LREM', list, 1, id) end
-redis.call('HSET', job, 'run_at', at_ms)
 local head = redis.call('ZRANGE', scheduled, 0, 0)
 if head[1] == id and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'rescheduled', at_ms}

@@ -18,6 +18,7 @@ redis.call('ZCARD', workers)
 redis.call('ZCARD', retired)
 redis.call('LLEN', processing)
 redis.call('LREM', processing, 0, bell)
+redis.call('ZREM', workers, '')
 if clean == '1' and redis.call('LLEN', processing) == 0 then
   redis.call('ZREM', workers, worker)
   return 'left'

@@ -27,13 +27,14 @@ local held = redis.call('HMGET', job, 'token', 'attempt')
 if held[1] ~= token then return {'lost', 0} end
 
 redis.call('LREM', processing, 0, bell)
+redis.call('HDEL', job, '')
+redis.call('HINCRBY', stats, refund == '1' and 'snoozed' or 'retried', 1)
 redis.call('ZADD', scheduled, run_at, id)
-redis.call('LREM', processing, -1, id)
-redis.call('HDEL', job, 'worker', 'token', 'started_at')
 redis.call('HSET', job, 'run_at', run_at)
 if errors ~= '' then redis.call('HSET', job, 'errors', errors) end
 if refund == '1' then redis.call('HSET', job, 'attempt', tonumber(held[2]) - 1) end
-redis.call('HINCRBY', stats, refund == '1' and 'snoozed' or 'retried', 1)
+redis.call('LREM', processing, -1, id)
+redis.call('HDEL', job, 'worker', 'token', 'started_at')
 local earliest = head[2] and tonumber(head[2]) or math.huge
 if run_at < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'scheduled', run_at}

@@ -10,12 +10,15 @@
 -- ARGV[2] count       int   take at most this many; 0 promotes only
 -- ARGV[3] limit       int   promote at most this many; call again while next_ms is 0
 -- ARGV[4] bell        str   wakes one blocked worker, is no id
--- ARGV[5...] priority int   other than 0, one per list
+-- ARGV[5] lowest      int   take no priority below this; '' for no limit
+-- ARGV[6] highest     int   take no priority above this; '' for no limit
+-- ARGV[7...] priority int   other than 0, one per list
 -- REPLY   {word, next_ms, more, {missing priority, ...}, {id, ...}, promoted}  words: taken lapsed; next_ms -1: nothing scheduled
 -- COST    O(count + limit log N)
 -- BUILDS  no keys: a list that is not declared is answered as missing, and its jobs stay where they are
 local processing, workers, scheduled, ready, levels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, count, limit, bell = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local lowest, highest = tonumber(ARGV[5]) or -math.huge, tonumber(ARGV[6]) or math.huge
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -23,17 +26,20 @@ redis.call('LLEN', processing)
 redis.call('LLEN', ready)
 redis.call('ZCARD', levels)
 local list_of = {['0'] = ready}
-for a = 5, #ARGV do
-  list_of[ARGV[a]] = KEYS[a + 1]
-  redis.call('LLEN', KEYS[a + 1])
+for a = 7, #ARGV do
+  list_of[ARGV[a]] = KEYS[a - 1]
+  redis.call('LLEN', KEYS[a - 1])
 end
 local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, limit)
 if count > 0 and not redis.call('ZSCORE', workers, worker) then
   return {'lapsed', -1, 0, {}, {}, 0}
 end
 
--- LREM passes where memory is full, and everything after it: so a full server drains.
+-- A removal passes where memory is full, and everything after it: so a full server drains.
+-- Whoever may not remove is refused here, and not when the jobs stand in two places.
 redis.call('LREM', processing, 0, bell)
+redis.call('ZREM', scheduled, '')
+redis.call('LTRIM', ready, 0, -1)
 
 -- Promote. An id tells its priority: `<id>.<priority>`, or `<id>` alone for 0.
 local missing, unknown, promoted, pushed = {}, {}, {}, {}
@@ -49,8 +55,8 @@ for _, id in ipairs(due) do
   end
 end
 for priority, ids in pairs(pushed) do
-  redis.call('LPUSH', list_of[priority], unpack(ids))
   if priority ~= '0' then redis.call('ZADD', levels, priority, priority) end
+  redis.call('LPUSH', list_of[priority], unpack(ids))
 end
 if #promoted > 0 then redis.call('ZREM', scheduled, unpack(promoted)) end
 
@@ -67,23 +73,29 @@ if not placed then order[#order + 1] = '0' end
 local taken, more = {}, 0
 for _, priority in ipairs(order) do
   local list = list_of[priority]
-  if not list then
+  if tonumber(priority) < lowest or tonumber(priority) > highest then
+    -- Not for this worker.
+  elseif not list then
     if not unknown[priority] then missing[#missing + 1] = priority end
   else
-    local want = count - #taken
-    if want > 0 then
-      local ids = redis.call('LRANGE', list, -want, -1)
-      local moved = {}
-      for i = #ids, 1, -1 do
-        if ids[i] ~= bell then
-          moved[#moved + 1] = ids[i]
-          taken[#taken + 1] = ids[i]
-        end
+    -- One more than is wanted, for one may be the bell, which takes no job's place.
+    local want, bells = count - #taken, 0
+    local ids, moved = redis.call('LRANGE', list, -want - 1, -1), {}
+    for i = #ids, 1, -1 do
+      if ids[i] == bell then
+        bells = 1
+      elseif #moved < want then
+        moved[#moved + 1] = ids[i]
+        taken[#taken + 1] = ids[i]
       end
-      if #moved > 0 then redis.call('LPUSH', processing, unpack(moved)) end
-      if #ids > 0 then redis.call('LTRIM', list, 0, -#ids - 1) end
     end
-    local left = redis.call('LLEN', list)
+    if #moved > 0 then redis.call('LPUSH', processing, unpack(moved)) end
+    -- Who only promotes leaves the bell to somebody that takes.
+    if count > 0 and #moved + bells > 0 then
+      redis.call('LTRIM', list, 0, -#moved - bells - 1)
+      bells = 0
+    end
+    local left = redis.call('LLEN', list) - bells
     more = more + left
     if left == 0 and priority ~= '0' then redis.call('ZREM', levels, priority) end
   end
@@ -92,7 +104,9 @@ end
 local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
 local next_ms = -1
 if head[2] then next_ms = math.max(0, tonumber(head[2]) - now_ms) end
--- Whoever was woken and is busy now passes the bell on, if there is or soon will be more to do.
+-- Whoever was woken and is busy now passes the bell on, if there is or soon will be more to do;
+-- so does who promotes for others.
 local soon = more > 0 or #missing > 0 or (next_ms >= 0 and next_ms < 1000)
-if #taken > 0 and soon and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
+local busy = #taken > 0 or (count == 0 and #promoted > 0)
+if busy and soon and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'taken', next_ms, more, missing, taken, #promoted}

@@ -18,7 +18,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from redjobs.worker.work import Work, execute, execute_async, failed
+from redjobs.errors import JobCancelled
+from redjobs.worker.slots import Slots
+from redjobs.worker.work import Work, execute, execute_async, failed, if_killed
 
 #: A batch is what can be started within this time, by the durations seen lately.
 _BATCH_SECONDS = 0.02
@@ -30,9 +32,10 @@ _REPORT_SECONDS = 0.005
 class Station:
     """One way to run works. `done` and `wake` are the claim thread's, shared by all stations."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None]) -> None:
+    def __init__(self, done: deque[Work], wake: Callable[[], None], slots: Slots | None) -> None:
         self.done = done
         self.wake = wake
+        self.slots = slots
         #: Submitted and not over, by job id.
         self.active: dict[str, Work] = {}
 
@@ -59,8 +62,10 @@ class Station:
 class _Threaded(Station):
     """Works wait in a line; one or more threads serve it."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None], threads: int) -> None:
-        super().__init__(done, wake)
+    def __init__(
+        self, done: deque[Work], wake: Callable[[], None], slots: Slots | None, threads: int
+    ) -> None:
+        super().__init__(done, wake, slots)
         self._line: SimpleQueue[Work | None] = SimpleQueue()
         self._threads = threads
         self._seconds = _BATCH_SECONDS
@@ -90,16 +95,20 @@ class _Threaded(Station):
                     self.active.pop(work.claim.id, None)
         return taken
 
-    def _serve(self, begins: Callable[[Work | None], None]) -> None:
-        line, done, active = self._line, self.done, self.active
+    def _serve(self, begins: Callable[[Work | None], None], number: int) -> None:
+        line, done, active, slots = self._line, self.done, self.active, self.slots
         while (work := line.get()) is not None:
             try:
                 begins(work)
+                if slots is not None:
+                    slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
                 if work.handler is not None:
                     execute(work, partial(work.handler.fn, *work.args, **work.kwargs))
             except BaseException as late:  # noqa: BLE001 - an interrupt that came just behind the handler
                 work.outcome = work.outcome or failed(work, late)
             self._ends(begins)
+            if slots is not None:
+                slots.vacate(number)
             active.pop(work.claim.id, None)
             done.append(work)
             self._seconds += 0.2 * (work.finished_at - work.started_at - self._seconds)
@@ -121,14 +130,14 @@ class _Threaded(Station):
 class MainThread(_Threaded):
     """Plain functions, one at a time, in the process's main thread: signals work there."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None]) -> None:
-        super().__init__(done, wake, threads=1)
+    def __init__(self, done: deque[Work], wake: Callable[[], None], slots: Slots | None) -> None:
+        super().__init__(done, wake, slots, threads=1)
         self._running: Work | None = None
 
     def serve(self) -> None:
         """Run works until `stop`. Called in the main thread."""
         signal.signal(signal.SIGALRM, self._on_alarm)
-        self._serve(self._begins)
+        self._serve(self._begins, 0)
 
     def _begins(self, work: Work | None) -> None:
         self._running = work
@@ -150,17 +159,18 @@ class MainThread(_Threaded):
 class Threads(_Threaded):
     """Plain functions that wait for something else, several at a time."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None], threads: int) -> None:
-        super().__init__(done, wake, threads)
+    def __init__(
+        self, done: deque[Work], wake: Callable[[], None], slots: Slots | None, threads: int
+    ) -> None:
+        super().__init__(done, wake, slots, threads)
         self._running: dict[int, Work] = {}
         self._lock = threading.Lock()
         for number in range(threads):
             name = f"redjobs-{number + 1}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
 
-    def _work(self) -> None:
-        ident = threading.get_ident()
-        self._serve(partial(self._begins, ident))
+    def _work(self, number: int) -> None:
+        self._serve(partial(self._begins, threading.get_ident()), number)
 
     def _begins(self, ident: int, work: Work | None) -> None:
         if work is not None:
@@ -188,9 +198,17 @@ class Threads(_Threaded):
 class EventLoop(Station):
     """Coroutines, many at a time, on an event loop in a thread of its own."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None], concurrency: int) -> None:
-        super().__init__(done, wake)
+    def __init__(
+        self,
+        done: deque[Work],
+        wake: Callable[[], None],
+        slots: Slots | None,
+        concurrency: int,
+        first_slot: int,
+    ) -> None:
+        super().__init__(done, wake, slots)
         self._concurrency = concurrency
+        self._free_slots = list(range(first_slot, first_slot + concurrency))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reporting = False
         self._loop = asyncio.new_event_loop()
@@ -209,9 +227,15 @@ class EventLoop(Station):
             self._tasks[work.claim.id] = self._loop.create_task(self._run(work))
 
     async def _run(self, work: Work) -> None:
+        number = self._free_slots.pop()
+        if self.slots is not None:
+            self.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
         if work.handler is not None:
             coroutine = work.handler.fn(*work.args, **work.kwargs)
             await execute_async(work, _Interruptible(work, coroutine))
+        if self.slots is not None:
+            self.slots.vacate(number)
+        self._free_slots.append(number)
         self._tasks.pop(work.claim.id, None)
         self.active.pop(work.claim.id, None)
         self.done.append(work)
@@ -225,7 +249,8 @@ class EventLoop(Station):
         self.wake()
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
-        work.interrupt = exception
+        # A cancelled job's coroutine sees an ordinary cancellation; other reasons it sees themselves.
+        work.interrupt = None if isinstance(exception, JobCancelled) else exception
         self._loop.call_soon_threadsafe(self._cancel, work.claim.id)
 
     def _cancel(self, job_id: str) -> None:
@@ -263,13 +288,24 @@ class _Interruptible:
 class Bench:
     """All stations of one worker process."""
 
-    def __init__(self, wake: Callable[[], None], *, threads: int, concurrency: int) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        *,
+        threads: int,
+        concurrency: int,
+        slots: Slots | None = None,
+    ) -> None:
         self.done: deque[Work] = deque()
         self._wake = wake
+        self._slots = slots
+        self._threads = threads
         self._concurrency = concurrency
-        self.main = MainThread(self.done, wake)
+        self.main = MainThread(self.done, wake, slots)
         #: Plain functions run here: in the main thread, or in several others.
-        self._plain: _Threaded = self.main if threads == 1 else Threads(self.done, wake, threads)
+        self._plain: _Threaded = self.main
+        if threads > 1:
+            self._plain = Threads(self.done, wake, slots, threads)
         #: Made when the first coroutine function is to be run: most workers need none.
         self._coroutines: EventLoop | None = None
         self._has_plain = False
@@ -300,7 +336,9 @@ class Bench:
             self._plain.submit(plain)
         if coroutines:
             if self._coroutines is None:
-                self._coroutines = EventLoop(self.done, self._wake, self._concurrency)
+                self._coroutines = EventLoop(
+                    self.done, self._wake, self._slots, self._concurrency, self._threads
+                )
             self._coroutines.submit(coroutines)
 
     def collect(self) -> list[Work]:

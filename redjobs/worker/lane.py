@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
-from redjobs.commands import Taken
+from redjobs import commands
+from redjobs.commands import Command, Taken
 from redjobs.ids import new_worker
 from redjobs.keys import Keys
 
+#: How often a lane is looked at where nobody can block on its jobs.
+_POLL_SECONDS = 0.25
 #: An id that was taken and could not be begun for so long is given to others.
 WAIT_SECONDS = 0.1
 
@@ -17,9 +22,21 @@ WAIT_SECONDS = 0.1
 class Lane:
     """State only; the loop sends the commands."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        name: str | None = None,
+        lowest: int | None = None,
+        highest: int | None = None,
+    ) -> None:
         self.keys = keys
-        self.worker = new_worker()
+        self._lowest = lowest
+        self._highest = highest
+        #: Whether a blocking pop may be used: it takes priority 0, which must be within the limits.
+        self.blocks = (lowest is None or lowest <= 0) and (highest is None or highest >= 0)
+        self._polled_at = 0.0
+        self._name = name
+        self.worker = new_worker(name)
         #: Priorities other than 0 whose lists `take` looks at.
         self.priorities: list[int] = []
         #: Taken and not begun, with the monotonic time when they were taken.
@@ -37,6 +54,23 @@ class Lane:
         #: Whether there may be something to take right now.
         self.open = True
 
+    def is_open(self, now: float) -> bool:
+        """Whether there may be something to take."""
+        due = self.due_at is not None and self.due_at <= now
+        return self.open or due or (not self.blocks and now >= self._polled_at + _POLL_SECONDS)
+
+    @property
+    def wake_at(self) -> float:
+        """Monotonic time when there will be something to do here, as far as is known."""
+        due_at = float("inf") if self.due_at is None else self.due_at
+        return due_at if self.blocks else min(due_at, self._polled_at + _POLL_SECONDS)
+
+    def take(self, count: int) -> Command[Taken]:
+        """The command that takes up to `count` ids."""
+        self._polled_at = time.monotonic()
+        limits = (self._lowest, self._highest)
+        return commands.take(self.keys, self.worker, count, self.priorities, limits)
+
     def took(self, taken: Taken) -> None:
         """Learn from a reply of `take`."""
         now = time.monotonic()
@@ -48,7 +82,7 @@ class Lane:
 
     def renew(self) -> None:
         """Begin anew under another name; what stands in the old list, a sweep recovers."""
-        self.worker = new_worker()
+        self.worker = new_worker(self._name)
         self.taken.clear()
         self.suspects.clear()
         self.tokens.clear()
@@ -82,3 +116,21 @@ class Lane:
         stranded = [job_id for job_id in strange if job_id in self.strangers]
         self.strangers = set(strange)
         return stranded
+
+
+class Order:
+    """In which order lanes are looked at: as they stand, or by weight."""
+
+    def __init__(self, weights: Sequence[tuple[str, int]]) -> None:
+        self._weights = weights
+
+    def lanes(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
+        """Strict: as they stand. Weighted: at random, a heavier one more often before a lighter one."""
+        if not self._weights or len(lanes) < 2:
+            return lanes
+        # Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006): u ** (1 / w).
+        keyed = [(random.random() ** (1 / self._weight(lane.keys.queue)), lane) for lane in lanes]
+        return [lane for _, lane in sorted(keyed, key=lambda pair: -pair[0])]
+
+    def _weight(self, queue: str) -> int:
+        return next((weight for name, weight in self._weights if fnmatchcase(queue, name)), 1)

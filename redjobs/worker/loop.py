@@ -16,16 +16,18 @@ from redis.exceptions import ResponseError
 
 from redjobs import commands
 from redjobs.commands import Begun, Command
-from redjobs.errors import JobInterrupted, JobTimeout
+from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
 from redjobs.ids import new_token
 from redjobs.registry import Registry
 from redjobs.retry import Unrun
 from redjobs.worker import report
 from redjobs.worker.bench import Bench
-from redjobs.worker.lane import WAIT_SECONDS, Lane
+from redjobs.worker.lane import WAIT_SECONDS, Lane, Order
+from redjobs.worker.limits import Limits
 from redjobs.worker.link import LOST, Link
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
+from redjobs.worker.seat import Seat
 from redjobs.worker.settle import Settlement, lost_works, settle
 from redjobs.worker.upkeep import Upkeep
 from redjobs.worker.work import Work, prepare
@@ -34,6 +36,8 @@ logger = logging.getLogger("redjobs.worker")
 
 #: How often running works are looked at while there are any.
 _TEND_SECONDS = 0.05
+#: How often, while jobs run, the server is asked whether one of them was cancelled.
+_CANCELS_SECONDS = 0.5
 #: What is interrupted gets so long to clean up before its job is given back without it.
 _CLEANUP_SECONDS = 1.0
 
@@ -58,6 +62,7 @@ class ClaimLoop:
         lanes: Sequence[Lane],
         bench: Bench,
         upkeep: Upkeep | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self._options = options
         self._registry = registry
@@ -66,17 +71,25 @@ class ClaimLoop:
         self._lane_of = {lane.keys.queue: lane for lane in lanes}
         self._keys_of = {lane.keys.queue: lane.keys for lane in lanes}
         self._bench = bench
+        #: Heartbeats and sweeps: ours where no supervisor keeps them.
         self._upkeep = upkeep
+        self._seat = seat
+        self._limits = Limits(options)
+        self._order = Order(options.weights)
         self._outage = Outage()
         #: Over, and not yet settled with the server; whether they were sent before.
         self._unsettled: list[Work] = []
         self._resent = False
         self._tend_at = 0.0
         self._compare_at = time.monotonic() + options.beat_interval
+        self._cancels_at = 0.0
+        self._answered_at = 0.0
         #: Monotonic time until which running works may end; None: the worker goes on.
         self._stop_at: float | None = None
         self._quiet = False
         self.failed_jobs = 0
+        #: Why it stops, where it does so by itself: burst, idle, recycle.
+        self.leaving = ""
         #: Works that were still running at the end, and were given back without their consent.
         self.abandoned: list[Work] = []
 
@@ -89,6 +102,8 @@ class ClaimLoop:
         """
         registered = False
         while not self._over():
+            if self._seat is not None:
+                self._seat.slots.turn(self._answered_at)
             try:
                 if not registered:
                     self._register(self._lanes)
@@ -102,7 +117,21 @@ class ClaimLoop:
             except ResponseError as error:
                 self._pause(self._outage.refused(error))
             obey(self._link.messages())
+            self._check_limits()
         self._leave()
+
+    def _check_limits(self) -> None:
+        """A burst that is over, a worker idle for too long, a process that is due for replacement."""
+        if self._ending:
+            return
+        now = time.monotonic()
+        due = bool(self._unsettled) or any(
+            lane.taken or lane.suspects or lane.open or (lane.due_at or now + 1) <= now
+            for lane in self._lanes
+        )
+        if why := self._limits.reached(busy=self._bench.active(), due=due):
+            self.leaving = why
+            self.stop(float("inf") if why == "recycle" else 0)
 
     def stop(self, grace: float) -> None:
         """Claim no more, and end within `grace` seconds."""
@@ -143,9 +172,9 @@ class ClaimLoop:
         wanted += [begin.command for begin in begins]
         wanted += gives
         if lane is not None:
-            wanted.append(commands.take(lane.keys, lane.worker, free, lane.priorities))
+            wanted.append(lane.take(free))
         if not wanted:
-            return self._burst_is_over()
+            return False
         replies = iter(self._link.run_all(wanted))
         refused = [self._settled(settlement, next(replies)) for settlement in settlements]
         refused += [self._begun(begin, next(replies)) for begin in begins]
@@ -153,16 +182,11 @@ class ClaimLoop:
         if lane is not None:
             refused.append(self._took(lane, next(replies)))
         self._resent = False
+        self._answered_at = time.monotonic()
         for error in filter(None, refused):
             raise error
         self._outage.over()
         return True
-
-    def _burst_is_over(self) -> bool:
-        """Nothing is to be sent; in a burst, and with nothing running, that is the end."""
-        if self._options.burst and not self._bench.active() and not self._ending:
-            self.stop(0)
-        return False
 
     # Settling ------------------------------------------------------------------------------
 
@@ -179,6 +203,7 @@ class ClaimLoop:
         self._unsettled = [work for work in self._unsettled if id(work) not in over]
         done = [work for work in settlement.works if work not in lost] if lost else settlement.works
         self.failed_jobs += sum(work.has_failed for work in done)
+        self._limits.done(len(done))
         report.jobs(done)
         return None
 
@@ -191,10 +216,7 @@ class ClaimLoop:
 
     def _next_lane(self) -> Lane | None:
         now = time.monotonic()
-        for lane in self._lanes:
-            if lane.open or (lane.due_at is not None and lane.due_at <= now):
-                return lane
-        return None
+        return next((lane for lane in self._order.lanes(self._lanes) if lane.is_open(now)), None)
 
     def _begins(self) -> list[Begin]:
         begins = []
@@ -224,7 +246,8 @@ class ClaimLoop:
             report.dropped(lane.keys.queue, begun.missing)
         lane.suspects.extend(begun.wait)
         lane.begun.update(claim.id for claim in begun.claims)
-        self._bench.submit([prepare(claim, self._registry) for claim in begun.claims])
+        most = self._options.max_crashes
+        self._bench.submit([prepare(claim, self._registry, most) for claim in begun.claims])
         return None
 
     def _took(self, lane: Lane, reply: Any) -> ResponseError | None:
@@ -254,7 +277,8 @@ class ClaimLoop:
             return
         if free > 0:
             for lane in self._lanes:
-                self._link.pop(lane.keys.queue, lane.worker)
+                if lane.blocks:
+                    self._link.pop(lane.keys.queue, lane.worker)
         elif self._link.popping:
             self._answers(self._link.unblock())
             return
@@ -262,11 +286,11 @@ class ClaimLoop:
 
     def _wake_at(self, free: int) -> float:
         now = time.monotonic()
-        moments = [self._compare_at]
+        moments = [self._compare_at, self._limits.next_at]
         if self._upkeep is not None:
             moments.append(self._upkeep.next_at)
         if free > 0:
-            moments += [lane.due_at for lane in self._lanes if lane.due_at is not None]
+            moments += [lane.wake_at for lane in self._lanes]
         if self._bench.active():
             moments.append(now + _TEND_SECONDS)
         if self._stop_at is not None:
@@ -292,6 +316,9 @@ class ClaimLoop:
     def _tend(self) -> None:
         """Limits of what runs, the comparison of our lists, and upkeep where it is ours."""
         now = time.monotonic()
+        if now >= self._cancels_at and self._bench.active():
+            self._cancels_at = now + _CANCELS_SECONDS
+            self._cancel()
         if now >= self._tend_at:
             self._tend_at = now + _TEND_SECONDS
             self._limit(now)
@@ -307,6 +334,17 @@ class ClaimLoop:
             self._beat(self._upkeep)
         if self._upkeep is not None and now >= self._upkeep.sweep_at and not self._ending:
             self._upkeep.sweep_once()
+
+    def _cancel(self) -> None:
+        """Interrupt what somebody cancelled while it was running."""
+        running = {work.claim.id: work for work in self._bench.running()}
+        queues = {work.claim.queue for work in running.values()}
+        for queue in queues:
+            for job_id in self._link.run(commands.cancels(self._keys_of[queue])):
+                work = running.get(job_id)
+                if work is not None and not work.interrupted:
+                    work.interrupted = work.cancelled = True
+                    self._bench.interrupt(work, JobCancelled("the job was cancelled"))
 
     def _limit(self, now: float) -> None:
         """Interrupt what runs too long, or longer than a stopping worker can wait."""

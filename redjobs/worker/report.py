@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from redjobs.clock import format_duration
-from redjobs.retry import Completed, Failed, GiveUp, RunAgain, Unrun, is_signal
+from redjobs.retry import Completed, Discard, Failed, GiveUp, RunAgain, Unrun, is_signal
 from redjobs.worker.work import Work
 
 logger = logging.getLogger("redjobs.worker")
@@ -34,6 +34,8 @@ def _not_done(work: Work) -> None:
             level = logging.INFO if refund and asked else logging.WARNING
             verb = "snoozed" if refund and asked else "again"
             logger.log(level, "%s %s in %s%s", verb, line, again, reason)
+        case Discard():
+            logger.info("cancelled %s", line)
         case _:
             if not isinstance(work.outcome, Unrun):
                 logger.warning("gave back %s", line)

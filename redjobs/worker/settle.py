@@ -12,7 +12,19 @@ from redjobs.commands import Command, Finished
 from redjobs.errors import PayloadError
 from redjobs.job import JobError, append_error
 from redjobs.keys import Keys
-from redjobs.retry import Complete, Completed, Decision, Failed, GiveBack, GiveUp, RunAgain, Unrun, decide
+from redjobs.retry import (
+    Cancelled,
+    Complete,
+    Completed,
+    Decision,
+    Discard,
+    Failed,
+    GiveBack,
+    GiveUp,
+    RunAgain,
+    Unrun,
+    decide,
+)
 from redjobs.worker.work import Work
 
 
@@ -29,6 +41,8 @@ def decision_for(work: Work) -> Decision:
     outcome = work.outcome
     if outcome is None or (work.stops and isinstance(outcome, Failed)):
         outcome = work.outcome = Unrun()
+    elif work.cancelled and isinstance(outcome, Failed):
+        outcome = work.outcome = Cancelled()
     backoff = work.handler.backoff if work.handler else None
     return decide(outcome, work.claim.attempt, work.options, backoff)
 
@@ -71,6 +85,8 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
             settlements.append(Settlement(command, [work]))
         case GiveUp(error):
             settlements.append(_bury(work, keys, error))
+        case Discard():
+            settlements.append(Settlement(commands.discard(keys, claim), [work]))
         case GiveBack():
             (command,) = commands.release(keys, claim.worker, claim.token, [claim.id])
             settlements.append(Settlement(command, [work]))

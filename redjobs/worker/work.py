@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from redjobs.clock import from_ms
-from redjobs.errors import PayloadError, Retry, Signal, Snooze
-from redjobs.job import Claim, JobError, JobOptions, unpack_options
+from redjobs.errors import JobTimeout, PayloadError, Retry, Signal, Snooze
+from redjobs.job import Claim, JobError, JobOptions, unpack_errors, unpack_options
 from redjobs.registry import Handler, Registry
 from redjobs.retry import (
     MAX_CRASHES,
@@ -21,12 +21,18 @@ from redjobs.retry import (
     Failed,
     Outcome,
     Poison,
+    RunAgain,
     Unknown,
     Unreadable,
+    decide,
 )
+from redjobs.worker.slots import BURY
 
 #: The formats of job hashes that this version can run.
 KNOWN_FORMAT = 1
+
+#: After its timeout a job has so long to clean up; then its process is killed.
+HARD_SECONDS = 0.5
 
 _NO_OPTIONS = JobOptions()
 
@@ -70,6 +76,7 @@ class Work:
 
     __slots__ = (
         "args",
+        "cancelled",
         "claim",
         "claimed_at",
         "decision",
@@ -98,9 +105,10 @@ class Work:
         self.finished_at = 0.0
         #: What to raise inside the handler, once somebody wants it to stop.
         self.interrupt: BaseException | None = None
-        #: Whether somebody has; and whether because the worker stops, which is not the job's fault.
+        #: Whether somebody has; whether because the worker stops, or because the job was cancelled.
         self.interrupted = False
         self.stops = False
+        self.cancelled = False
 
     @property
     def is_async(self) -> bool:
@@ -115,13 +123,11 @@ class Work:
         )
 
 
-def prepare(claim: Claim, registry: Registry) -> Work:
+def prepare(claim: Claim, registry: Registry, max_crashes: int = MAX_CRASHES) -> Work:
     """The work for a claim; its outcome is set already where the job cannot be run here."""
     work = Work(claim)
-    if claim.crashes >= MAX_CRASHES:
-        work.outcome = Poison(
-            _error(claim, f"Quarantined: {claim.crashes} workers crashed while it was running")
-        )
+    if claim.crashes >= max_crashes:
+        work.outcome = Poison(_error(claim, _quarantined(claim)))
         return work
     handler = work.handler = registry.get(claim.name)
     if handler is None or claim.format > KNOWN_FORMAT:
@@ -141,6 +147,12 @@ def prepare(claim: Claim, registry: Registry) -> Work:
     return work
 
 
+def _quarantined(claim: Claim) -> str:
+    known = [error.error for error in unpack_errors(claim.errors)]
+    last = f"; the last one: {known[-1]}" if known else ""
+    return f"Quarantined: {claim.crashes} workers crashed while it was running{last}"
+
+
 def _unknown(claim: Claim, handler: Handler[..., Any] | None) -> str:
     if handler is not None:
         return f"UnknownFormat: the job is of format {claim.format}, this worker knows {KNOWN_FORMAT}"
@@ -148,6 +160,22 @@ def _unknown(claim: Claim, handler: Handler[..., Any] | None) -> str:
         f"UnknownHandler: no handler {claim.name!r} here; is its module given with --app,"
         " and is this worker's code as new as that of the program which enqueued it?"
     )
+
+
+def if_killed(work: Work) -> tuple[float, int]:
+    """When the process is to be killed if this work goes on, and what becomes of its job then.
+
+    Monotonic seconds (0: never), and the retry's delay in ms (or `slots.BURY`): decided now,
+    since afterwards nobody is left who knows the handler.
+    """
+    limit = work.options.timeout
+    if limit is None:
+        return 0.0, 0
+    killed = failed(work, JobTimeout(f"killed: it ran longer than its timeout of {limit:g} s"))
+    backoff = work.handler.backoff if work.handler else None
+    decision = decide(killed, work.claim.attempt, work.options, backoff)
+    delay_ms = decision.delay_ms if isinstance(decision, RunAgain) else BURY
+    return time.monotonic() + limit + HARD_SECONDS, delay_ms
 
 
 def execute(work: Work, call: Callable[[], object]) -> None:

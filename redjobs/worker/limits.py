@@ -1,0 +1,67 @@
+"""When a worker process is to end by itself: a burst is over, nothing comes, or it is due for replacement."""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import time
+from pathlib import Path
+
+from redjobs.worker.options import WorkerOptions
+
+#: How often the process's memory is looked at.
+_MEMORY_SECONDS = 1.0
+#: So that children which were started together are not replaced together.
+_JITTER = 0.1
+
+
+class Limits:
+    """Counts what the process does."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._jobs = 0
+        self._busy_at = time.monotonic()
+        self._memory_at = 0.0
+        spread = 1 + random.random() * _JITTER
+        self._max_jobs = options.max_jobs and round(options.max_jobs * spread)
+
+    def done(self, jobs: int) -> None:
+        """So many jobs are over."""
+        self._jobs += jobs
+
+    @property
+    def next_at(self) -> float:
+        """Monotonic time when a limit may be reached that no job brings about."""
+        idle = self._options.max_idle
+        return float("inf") if idle is None else self._busy_at + idle
+
+    def reached(self, *, busy: bool, due: bool) -> str:
+        """Why the process should end now: burst, idle or recycle; '' to go on.
+
+        `busy`: a job is running. `due`: there may be a job to take.
+        """
+        now = time.monotonic()
+        if busy or due:
+            self._busy_at = now
+        elif self._options.burst:
+            return "burst"
+        elif self._options.max_idle is not None and now >= self._busy_at + self._options.max_idle:
+            return "idle"
+        if self._max_jobs is not None and self._jobs >= self._max_jobs:
+            return "recycle"
+        if self._options.max_memory is not None and now >= self._memory_at:
+            self._memory_at = now + _MEMORY_SECONDS
+            if memory_used() > self._options.max_memory:
+                return "recycle"
+        return ""
+
+
+def memory_used() -> int:
+    """Resident bytes of this process; on systems without /proc the most it ever had."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

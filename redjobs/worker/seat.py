@@ -1,0 +1,67 @@
+"""A child's place at its supervisor: messages both ways, and the board that both see.
+
+Messages are JSON, one per line. From the supervisor: `stop` (grace), `quiet`, `dump`. From the
+child: `ready` (files of the app), `lane` (queue, worker), `fatal` (text), `leaving` (why, failed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from typing import Any
+
+from redjobs.worker.slots import Slots
+
+
+class Channel:
+    """Messages over a socket, without blocking the reader."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._socket.setblocking(False)
+        self._partial = b""
+        #: The other side is gone.
+        self.closed = False
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._socket.fileno()
+
+    def send(self, **message: Any) -> None:
+        """Send a message; lost if the other side is gone."""
+        self._socket.setblocking(True)
+        try:
+            with contextlib.suppress(OSError):
+                self._socket.sendall(json.dumps(message).encode() + b"\n")
+        finally:
+            self._socket.setblocking(False)
+
+    def receive(self) -> list[dict[str, Any]]:
+        """The messages that have come; sets `closed` once the other side is gone."""
+        try:
+            while data := self._socket.recv(65_536):
+                self._partial += data
+            self.closed = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.closed = True
+        *lines, self._partial = self._partial.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Close our side."""
+        self._socket.close()
+
+
+class Seat:
+    """What a child needs of its supervisor."""
+
+    def __init__(self, channel: Channel, slots: Slots) -> None:
+        self.channel = channel
+        self.slots = slots
+
+    def registered(self, queue: str, worker: str) -> None:
+        """This incarnation has a lease now; from here on the supervisor extends it."""
+        self.channel.send(say="lane", queue=queue, worker=worker)
