@@ -474,6 +474,23 @@ def peek(keys: Keys, job_id: str) -> Command[Job | None]:
     return Command(SCRIPTS["peek"], names, (job_id,), parse)
 
 
+def fields(keys: Keys, job_id: str) -> Command[dict[bytes, bytes]]:
+    """One job's hash as it stands, read like `peek`; empty where there is none."""
+
+    def parse(reply: Any) -> dict[bytes, bytes]:
+        return dict(zip(reply[2][::2], reply[2][1::2], strict=True))
+
+    wanted = peek(keys, job_id)
+    return Command(wanted.script, wanted.keys, wanted.args, parse)
+
+
+def claim_from_fields(job_id: str, queue: str, worker: str, raw: dict[bytes, bytes]) -> Claim:
+    """The claim in the hash of a running job: for who settles it in place of a dead worker."""
+    entry = [part for pair in raw.items() for part in pair]
+    started_at = int(raw.get(b"started_at", 0))
+    return _claim(job_id, queue, worker, raw[b"token"].decode(), started_at, entry)
+
+
 def holder(keys: Keys, key: str) -> Command[str]:
     """The id of the job that holds a unique key, or ''."""
     return Command(SCRIPTS["holder"], (keys.unique(key),), (), _word)

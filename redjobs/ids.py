@@ -50,7 +50,7 @@ def is_id(text: str) -> bool:
 
 
 def new_worker(name: str | None = None) -> str:
-    """A worker incarnation: a name (by default the host's) and the process for people, random for uniqueness."""
+    """A worker incarnation: a name (by default the host's) and the process, and random for uniqueness."""
     shown = re.sub(r"[^A-Za-z0-9_-]", "-", name or socket.gethostname())[:32].strip("-") or "host"
     return f"{shown}.{os.getpid()}.{new_token()[:8]}"
 

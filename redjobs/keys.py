@@ -66,6 +66,12 @@ class Keys:
         self._unique = base + "unique:"
         self._levels_base = base + "ready:"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keys) and (self.queue, self.prefix) == (other.queue, other.prefix)
+
+    def __hash__(self) -> int:
+        return hash((self.queue, self.prefix))
+
     def job(self, job_id: str) -> str:
         """hash: one job."""
         return self._job + job_id

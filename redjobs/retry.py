@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from redjobs.clock import duration_ms
@@ -21,6 +21,9 @@ BackoffFunction = Callable[[int, BaseException], timedelta | float]
 #: A job whose handler this worker does not know is looked at again after this long: long enough
 #: not to spin, short enough that a deploy which brings the handler is noticed soon.
 UNKNOWN_HANDLER_DELAY_MS = 30_000
+
+#: The default backoff never waits longer; the 25 attempts that are the default stay far below it.
+MOST_SECONDS = 30 * 86_400
 
 #: So many crashed workers make a job a poison job.
 MAX_CRASHES = 3
@@ -113,11 +116,11 @@ Decision = Complete | RunAgain | GiveUp | GiveBack | Discard
 
 
 def default_backoff(attempt: int, rng: random.Random) -> float:
-    """delayed_job's seconds, 5 + attempt**4, and up to a tenth more.
+    """delayed_job's seconds, 5 + attempt**4 (at most 30 days), and up to a tenth more.
 
     The jitter keeps jobs that failed together from coming back together.
     """
-    return float(5 + attempt**4) * (1 + rng.random() / 10)
+    return min(5 + attempt**4, MOST_SECONDS) * (1 + rng.random() / 10)
 
 
 def decide(
@@ -131,19 +134,49 @@ def decide(
     match outcome:
         case Completed(result):
             return Complete(result, round((options.result_ttl or 0) * 1000))
-        case Unrun() | Cancelled():
-            return GiveBack() if isinstance(outcome, Unrun) else Discard()
+        case Unrun():
+            return GiveBack()
+        case Cancelled():
+            return Discard()
         case Unknown(error):
             return RunAgain(UNKNOWN_HANDLER_DELAY_MS, error, refund=True)
         case Unreadable(error) | Poison(error):
             return GiveUp(error)
-        case Failed(Snooze() as snooze, _):
-            return RunAgain(duration_ms(snooze.after), None, refund=True)
-        case Failed(exception, error):
-            most = options.max_attempts or DEFAULTS.max_attempts or 1
-            if isinstance(exception, Bury) or attempt >= most:
-                return GiveUp(error)
-            return RunAgain(_delay_ms(exception, attempt, options, backoff, rng), error)
+        case Failed():
+            try:
+                return _after_failure(outcome, attempt, options, backoff, rng)
+            except Exception as trouble:  # noqa: BLE001 - a backoff function of the app, or a wrong delay
+                text = f"{outcome.error.error} (its delay cannot be used: {trouble!r})"
+                delay_ms = duration_ms(default_backoff(attempt, rng))
+                return RunAgain(delay_ms, replace(outcome.error, error=text))
+
+
+def _after_failure(
+    failure: Failed,
+    attempt: int,
+    options: JobOptions,
+    backoff: BackoffFunction | None,
+    rng: random.Random,
+) -> Decision:
+    exception, error = failure.exception, failure.error
+    last = attempt >= (options.max_attempts or DEFAULTS.max_attempts or 1)
+    if isinstance(exception, Bury) or (last and not isinstance(exception, Snooze)):
+        return GiveUp(error)
+    try:
+        if isinstance(exception, Snooze):
+            return RunAgain(duration_ms(exception.after), None, refund=True)
+        return RunAgain(_delay_ms(exception, attempt, options, backoff, rng), error)
+    except Exception as problem:  # noqa: BLE001 - a backoff function of the user's may raise anything
+        error = replace(error, error=f"{error.error} ({_unusable(exception, problem)})")
+        again = RunAgain(duration_ms(default_backoff(attempt, rng)), error)
+        return GiveUp(error) if last else again
+
+
+def _unusable(exception: BaseException, problem: Exception) -> str:
+    """Why the delay is not the wanted one. What a user's function says may quote secrets."""
+    whose = type(exception).__name__ if isinstance(exception, Signal) else "backoff"
+    what = str(problem) if isinstance(problem, SettingsError) else type(problem).__name__
+    return f"the delay of its {whose} cannot be used: {what}"
 
 
 def _delay_ms(

@@ -36,6 +36,8 @@ if not waits and not redis.call('LPOS', list, id) then return {'processing', ''}
 local frees = redis.call('GET', unique) == id
 
 -- The hash goes first: an id without one is dropped wherever it stands, a hash without a place stays.
+redis.call('ZREM', scheduled, '')
+redis.call('HINCRBY', stats, 'cancelled', 1)
 redis.call('DEL', job)
 if frees then redis.call('DEL', unique) end
 if waits then
@@ -43,5 +45,4 @@ if waits then
 else
   redis.call('LREM', list, 1, id)
 end
-redis.call('HINCRBY', stats, 'cancelled', 1)
 return {'cancelled', ''}

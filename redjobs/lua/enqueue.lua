@@ -17,10 +17,10 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Everything is read before anything is written: a key of a wrong type fails here, changing nothing.
-redis.call('ZCARD', scheduled)
 redis.call('LLEN', ready)
 redis.call('ZCARD', levels)
 redis.call('HLEN', stats)
+local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
 local jobs, words, holders, claimed = {}, {}, {}, {}
 local k = 5
 for a = 3, #ARGV, 7 do
@@ -38,7 +38,7 @@ for a = 3, #ARGV, 7 do
   local holder = job.unique and (claimed[job.unique] or redis.call('GET', job.unique))
   if redis.call('HLEN', job.key) > 0 then
     words[#words + 1] = 'exists'
-  elseif holder and holder ~= stale then
+  elseif holder and holder ~= stale and holder ~= job.id then
     words[#words + 1] = 'duplicate'
     holders[#holders + 1] = #words
     holders[#holders + 1] = holder
@@ -77,7 +77,6 @@ for _, job in ipairs(jobs) do
 end
 if #due > 0 then redis.call('LPUSH', ready, unpack(due)) end
 if #later > 0 then
-  local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
   local earliest = head[2] and tonumber(head[2]) or math.huge
   redis.call('ZADD', scheduled, unpack(later))
   for i = 1, #later, 2 do

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
+from typing import Any
 
 from redjobs import connect
-from redjobs.errors import SettingsError
-from redjobs.registry import Registry
-from redjobs.registry import registry as shared_registry
 from redjobs.settings import Server
+from redjobs.worker.apps import import_apps
+from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.supervisor import Supervisor
 from redjobs.worker.work import CurrentJob, current_job
 from redjobs.worker.worker import Worker
 
 __all__ = ["CurrentJob", "Worker", "WorkerOptions", "current_job", "import_apps", "start"]
 
 
-def import_apps(apps: tuple[str, ...], registry: Registry = shared_registry) -> None:
-    """Import the modules an operator named, and let a worker run their functions.
+def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = None) -> int:
+    """Run a worker until it is told to stop. Returns the exit code.
 
-    Raises SettingsError where one is not found or has no handlers; an error inside of one
-    passes through.
+    0: stopped as it was told. 1: a burst in which jobs failed, or children that kept dying. 2: the
+    apps cannot be imported. `logs` is what `logs.configure` takes.
     """
-    here = os.getcwd()  # noqa: PTH109 - as `python -m` does it
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    for name in apps:
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (name + ".").startswith(error.name + "."):
-                raise
-            raise SettingsError(
-                f"no module {name!r} in {here} or on the path; --app takes a module as `import` does,"
-                " like shop.jobs"
-            ) from None
-        registry.add_module(module)
-
-
-def start(server: Server, options: WorkerOptions) -> int:
-    """Run a worker in this process until it is told to stop. Returns the exit code.
-
-    0: stopped as it was told. 1: a burst in which jobs failed. 2: the apps cannot be imported.
-    """
+    configure(**(logs or {}))
+    if options.processes > 0:
+        return Supervisor(server, options, logs or {}).run()
     import_apps(options.apps)
     failed = Worker(connect.connect_worker(server), options).run()
     return 1 if options.burst and failed else 0

@@ -88,9 +88,9 @@ class Pop:
 class Link:
     """The connections of one worker process; used by its claim thread only, but for `wake`."""
 
-    def __init__(self, client: redis.Redis, queues: Sequence[Keys]) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._pops = {keys.queue: Pop(client.connection_pool, keys) for keys in queues}
+        self._pops: dict[str, Pop] = {}
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
@@ -133,10 +133,12 @@ class Link:
 
     # Waiting -------------------------------------------------------------------------------
 
-    def pop(self, queue: str, worker: str) -> None:
+    def pop(self, keys: Keys, worker: str) -> None:
         """Start a blocking pop on a queue, if none is under way."""
-        if not self._pops[queue].pending:
-            self._pops[queue].start(worker)
+        if keys.queue not in self._pops:
+            self._pops[keys.queue] = Pop(self.client.connection_pool, keys)
+        if not self._pops[keys.queue].pending:
+            self._pops[keys.queue].start(worker)
 
     @property
     def popping(self) -> bool:
@@ -160,9 +162,9 @@ class Link:
                 raise redis.TimeoutError("the server did not answer a blocking call in time")
         return [(pop.keys.queue, pop.finish()) for pop in pending if pop in readable]
 
-    def pause(self, seconds: float) -> None:
-        """Sleep until somebody wakes us or the time is over."""
-        select.select([self._wake_read, *self._watched], [], [], seconds)
+    def pause(self, seconds: float, readable: Sequence[Any] = ()) -> None:
+        """Sleep until somebody wakes us, one of these can be read, or the time is over."""
+        select.select([self._wake_read, *self._watched, *readable], [], [], seconds)
 
     def unblock(self) -> list[tuple[str, str | None]]:
         """End all pops that are under way. Returns their answers: an id may have come first."""
@@ -177,7 +179,8 @@ class Link:
 
     def drop_pop(self, queue: str) -> None:
         """Close one queue's blocking connection."""
-        self._pops[queue].drop()
+        if queue in self._pops:
+            self._pops[queue].drop()
 
     def drop_pops(self) -> None:
         """Close the blocking connections; what they may have been told is found in the lists."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from redjobs import commands
 from redjobs.commands import Begun, Command
 from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
 from redjobs.ids import new_token
+from redjobs.keys import Keys
 from redjobs.registry import Registry
 from redjobs.retry import Unrun
 from redjobs.worker import report
@@ -27,6 +28,7 @@ from redjobs.worker.limits import Limits
 from redjobs.worker.link import LOST, Link
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
+from redjobs.worker.queues import QueueNames
 from redjobs.worker.seat import Seat
 from redjobs.worker.settle import Settlement, lost_works, settle
 from redjobs.worker.upkeep import Upkeep
@@ -59,7 +61,7 @@ class ClaimLoop:
         options: WorkerOptions,
         registry: Registry,
         link: Link,
-        lanes: Sequence[Lane],
+        names: QueueNames,
         bench: Bench,
         upkeep: Upkeep | None = None,
         seat: Seat | None = None,
@@ -67,16 +69,18 @@ class ClaimLoop:
         self._options = options
         self._registry = registry
         self._link = link
-        self._lanes = lanes
-        self._lane_of = {lane.keys.queue: lane for lane in lanes}
-        self._keys_of = {lane.keys.queue: lane.keys for lane in lanes}
+        self._names = names
+        #: In the order in which they are served; a queue that is gone from `names` stays known.
+        self._lanes: list[Lane] = []
+        self._lane_of: dict[str, Lane] = {}
+        self._keys_of: dict[str, Keys] = {}
         self._bench = bench
         #: Heartbeats and sweeps: ours where no supervisor keeps them.
         self._upkeep = upkeep
         self._seat = seat
         self._limits = Limits(options)
         self._order = Order(options.weights)
-        self._outage = Outage()
+        self._outage = Outage(logging.ERROR if seat is None else logging.DEBUG)
         #: Over, and not yet settled with the server; whether they were sent before.
         self._unsettled: list[Work] = []
         self._resent = False
@@ -100,14 +104,12 @@ class ClaimLoop:
 
         `obey` gets what was written to wake the loop: signal numbers.
         """
-        registered = False
         while not self._over():
             if self._seat is not None:
                 self._seat.slots.turn(self._answered_at)
             try:
-                if not registered:
-                    self._register(self._lanes)
-                    registered = True
+                if time.monotonic() >= self._names.refresh_at and not self._ending:
+                    self._refresh_lanes()
                 if not self.step() and not self._over():
                     self._sleep()
             except LOST as error:
@@ -119,6 +121,17 @@ class ClaimLoop:
             obey(self._link.messages())
             self._check_limits()
         self._leave()
+
+    def _refresh_lanes(self) -> None:
+        """Serve queues that are new. A lease comes before the first pop: a list without is nobody's."""
+        options = self._options
+        for keys in self._names.resolve():
+            if keys.queue not in self._lane_of:
+                lane = Lane(keys, options.name, options.min_priority, options.max_priority)
+                self._register(lane)
+                self._lanes.append(lane)
+                self._lane_of[keys.queue] = lane
+                self._keys_of[keys.queue] = keys
 
     def _check_limits(self) -> None:
         """A burst that is over, a worker idle for too long, a process that is due for replacement."""
@@ -278,7 +291,7 @@ class ClaimLoop:
         if free > 0:
             for lane in self._lanes:
                 if lane.blocks:
-                    self._link.pop(lane.keys.queue, lane.worker)
+                    self._link.pop(lane.keys, lane.worker)
         elif self._link.popping:
             self._answers(self._link.unblock())
             return
@@ -286,7 +299,7 @@ class ClaimLoop:
 
     def _wake_at(self, free: int) -> float:
         now = time.monotonic()
-        moments = [self._compare_at, self._limits.next_at]
+        moments = [self._compare_at, self._limits.next_at, self._names.refresh_at]
         if self._upkeep is not None:
             moments.append(self._upkeep.next_at)
         if free > 0:
@@ -333,7 +346,7 @@ class ClaimLoop:
         if self._upkeep is not None and now >= self._upkeep.beat_at:
             self._beat(self._upkeep)
         if self._upkeep is not None and now >= self._upkeep.sweep_at and not self._ending:
-            self._upkeep.sweep_once()
+            self._upkeep.sweep_once(self._keys_of.values())
 
     def _cancel(self) -> None:
         """Interrupt what somebody cancelled while it was running."""
@@ -361,9 +374,9 @@ class ClaimLoop:
                 self._bench.interrupt(work, JobInterrupted("the worker has to stop"))
 
     def _beat(self, upkeep: Upkeep) -> None:
-        alive = upkeep.beat_once([(lane.keys, lane.worker) for lane in self._lanes])
-        for lane, has_lease in zip(self._lanes, alive, strict=True):
-            if not has_lease:
+        lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes})
+        for lane in self._lanes:
+            if lane.worker in lapsed:
                 self._renew(lane)
 
     def _compare(self, lane: Lane) -> None:
@@ -379,11 +392,11 @@ class ClaimLoop:
         lane.tokens.clear()
         lane.open = True
 
-    def _register(self, lanes: Sequence[Lane]) -> None:
-        """Take out leases. Before the first pop: a list without a lease is nobody's."""
+    def _register(self, lane: Lane) -> None:
         lease_ms = round(self._options.lease * 1000)
-        for lane in lanes:
-            self._link.run(commands.heartbeat(lane.keys, [lane.worker], lease_ms, register=True))
+        self._link.run(commands.heartbeat(lane.keys, [lane.worker], lease_ms, register=True))
+        if self._seat is not None:
+            self._seat.registered(lane.keys.queue, lane.worker)
 
     def _renew(self, lane: Lane) -> None:
         logger.warning(
@@ -392,7 +405,7 @@ class ClaimLoop:
         )
         self._link.drop_pop(lane.keys.queue)
         lane.renew()
-        self._register([lane])
+        self._register(lane)
 
     def _reconnected(self) -> None:
         """After an outage: what was delivered and never arrived is a stranger in our lists."""

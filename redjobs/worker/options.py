@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from redjobs.keys import DEFAULT_PREFIX
 from redjobs.sweeper import SweepPolicy
@@ -21,6 +22,8 @@ class WorkerOptions:
     min_priority: int | None = None
     max_priority: int | None = None
     prefix: str = DEFAULT_PREFIX
+    #: Queues with a number of processes each; empty: all processes serve `queues`.
+    pools: tuple[tuple[tuple[str, ...], int], ...] = ()
     #: Modules whose functions may be run; imported by the processes that run them.
     apps: tuple[str, ...] = ()
     #: 0: no supervisor, one process does everything.
@@ -59,3 +62,13 @@ class WorkerOptions:
     def sweep_interval(self) -> float:
         """With the lease it bounds how long a dead worker's jobs wait."""
         return self.lease / 3
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> WorkerOptions:
+        """What `dataclasses.asdict` made of options, after a way through JSON."""
+        values = {name: _tuples(value) for name, value in told.items()}
+        return cls(**{**values, "sweep": SweepPolicy(**told["sweep"])})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -15,7 +15,9 @@ _MOST_SECONDS = 2.0
 class Outage:
     """Whether there is trouble, and how long to wait before the next attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = logging.ERROR) -> None:
+        #: How loud a loss is: a child of a supervisor leaves it to that one to say so.
+        self._level = level
         self._failures = 0
         self._since: float | None = None
         self._refusal = ""
@@ -29,7 +31,7 @@ class Outage:
         """The connection is gone. Returns the seconds to wait."""
         if self._since is None:
             self._since = time.monotonic()
-            logger.error("the server is gone (%s); waiting for it", type(error).__name__)
+            logger.log(self._level, "the server is gone (%s); waiting for it", type(error).__name__)
         return self._pause()
 
     def refused(self, error: Exception) -> float:
@@ -46,7 +48,8 @@ class Outage:
         self._failures = 0
         self._refusal = ""
         if self._since is not None:
-            logger.warning("the server is back after %.1f s", time.monotonic() - self._since)
+            away = time.monotonic() - self._since
+            logger.log(self._level, "the server is back after %.1f s", away)
             self._since = None
 
     def _pause(self) -> float:

@@ -50,6 +50,19 @@ class Channel:
         *lines, self._partial = self._partial.split(b"\n")
         return [json.loads(line) for line in lines]
 
+    def wait(self) -> dict[str, Any]:
+        """Block for the first message. Those behind it are left for `receive`."""
+        while b"\n" not in self._partial:
+            self._socket.setblocking(True)
+            data = self._socket.recv(65_536)
+            if not data:
+                raise EOFError("the supervisor is gone")
+            self._partial += data
+        self._socket.setblocking(False)
+        line, _, self._partial = self._partial.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
     def close(self) -> None:
         """Close our side."""
         self._socket.close()
@@ -61,6 +74,8 @@ class Seat:
     def __init__(self, channel: Channel, slots: Slots) -> None:
         self.channel = channel
         self.slots = slots
+        #: The supervisor is gone.
+        self.orphaned = False
 
     def registered(self, queue: str, worker: str) -> None:
         """This incarnation has a lease now; from here on the supervisor extends it."""

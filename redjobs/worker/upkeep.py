@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from redjobs import commands
@@ -23,9 +23,8 @@ RunAll = Callable[[Sequence[Command[Any]]], list[Any]]
 class Upkeep:
     """When to beat and when to sweep; the intervals are jittered so that workers spread out."""
 
-    def __init__(self, options: WorkerOptions, queues: Sequence[Keys], run_all: RunAll) -> None:
+    def __init__(self, options: WorkerOptions, run_all: RunAll) -> None:
         self._options = options
-        self._queues = queues
         self._run_all = run_all
         self.beat_at = 0.0
         self.sweep_at = time.monotonic() + options.sweep_interval * random.random()
@@ -40,24 +39,26 @@ class Upkeep:
         self.beat_at = 0.0
         self.sweep_at = max(self.sweep_at, time.monotonic() + self._options.beat_interval)
 
-    def beat_once(self, workers: Sequence[tuple[Keys, str]], *, register: bool = False) -> list[bool]:
-        """Extend the leases of workers. Returns per worker whether it has one."""
+    def beat_once(self, workers: Mapping[Keys, Sequence[str]]) -> set[str]:
+        """Extend the leases of workers, all queues in one round trip. Returns those without one."""
         self.beat_at = time.monotonic() + self._options.beat_interval
         lease_ms = round(self._options.lease * 1000)
         replies = self._run_all(
-            [commands.heartbeat(keys, [worker], lease_ms, register=register) for keys, worker in workers]
+            [commands.heartbeat(keys, names, lease_ms) for keys, names in workers.items()]
         )
-        for reply in replies:
+        lapsed: set[str] = set()
+        for names, reply in zip(workers.values(), replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
-        return [alive for reply in replies for alive in reply]
+            lapsed |= {name for name, alive in zip(names, reply, strict=True) if not alive}
+        return lapsed
 
-    def sweep_once(self) -> SweepResult:
-        """One pass over the queues."""
+    def sweep_once(self, queues: Iterable[Keys]) -> SweepResult:
+        """One pass over queues."""
         interval = self._options.sweep_interval
         self.sweep_at = time.monotonic() + interval * random.uniform(0.8, 1.2)
         total = SweepResult()
-        for keys in self._queues:
+        for keys in queues:
             total.add(run_flow(self._run, sweep_once(keys, self._options.sweep)))
         if total.retired or total.recovered:
             logger.warning(

@@ -71,6 +71,12 @@ def current_job() -> CurrentJob | None:
     )
 
 
+def current_id() -> str | None:
+    """The id of the job that is running here: what a log line needs of it."""
+    claim = _current.get()
+    return None if claim is None else claim.id
+
+
 class Work:
     """A claim, the call it stands for, and what came of it. One is made for every job that runs."""
 

@@ -1,4 +1,4 @@
-"""A worker in one process, with its own heartbeat: what tests, bursts and small machines need."""
+"""One worker process: the claim thread, the bench, signals. With or without a supervisor."""
 
 from __future__ import annotations
 
@@ -6,41 +6,54 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Iterator
 
 import redis
 
-from redjobs.keys import Keys, queues_key
 from redjobs.registry import Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.worker.bench import Bench
-from redjobs.worker.lane import Lane
 from redjobs.worker.link import Link
 from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.queues import QueueNames
+from redjobs.worker.seat import Seat
 from redjobs.worker.upkeep import Upkeep
 
 logger = logging.getLogger("redjobs.worker")
 
 
 class Worker:
-    """Runs jobs until it is told to stop. `client` is one of `connect.connect_worker`."""
+    """Runs jobs until it is told to stop. `client` is one of `connect.connect_worker`.
+
+    With a `seat` it is a supervisor's child, which keeps the heartbeat and tells it what to do;
+    without, it does everything itself.
+    """
 
     def __init__(
         self,
         client: redis.Redis,
         options: WorkerOptions = WorkerOptions(),  # noqa: B008 - frozen
         registry: Registry = shared_registry,
+        seat: Seat | None = None,
     ) -> None:
-        queues = [Keys(name, options.prefix) for name in options.queues]
         self._options = options
-        self._queues = queues
-        self._link = Link(client, queues)
-        self._bench = Bench(self._link.wake, threads=options.threads, concurrency=options.concurrency)
-        upkeep = Upkeep(options, queues, self._link.run_all)
-        lanes = [Lane(keys) for keys in queues]
-        self._loop = ClaimLoop(options, registry, self._link, lanes, self._bench, upkeep)
+        self._seat = seat
+        self._link = Link(client)
+        self._bench = Bench(
+            self._link.wake,
+            threads=options.threads,
+            concurrency=options.concurrency,
+            slots=None if seat is None else seat.slots,
+        )
+        upkeep = None if seat is not None else Upkeep(options, self._link.run_all)
+        names = QueueNames(options, client)
+        self._loop = ClaimLoop(options, registry, self._link, names, self._bench, upkeep, seat)
+        if seat is not None:
+            self._link.watch(seat.channel)
         self._stops = 0
         self._error: BaseException | None = None
 
@@ -58,6 +71,11 @@ class Worker:
             raise self._error
         return self._loop.failed_jobs
 
+    @property
+    def leaving(self) -> str:
+        """Why it ended by itself: burst, idle or recycle; '' where it was told to."""
+        return self._loop.leaving
+
     def stop(self, grace: float | None = None) -> None:
         """Claim no more; end once nothing runs, within the grace. For any thread."""
         self._loop.stop(self._options.grace if grace is None else grace)
@@ -65,41 +83,62 @@ class Worker:
 
     def _claim(self) -> None:
         try:
-            self._announce()
             self._loop.run(self._obey)
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._error = error
         finally:
             if self._loop.abandoned:
-                # A handler that ignores its interrupt holds the main thread; its job was given back.
+                # A handler that ignores its interrupt holds its thread; its job was given back.
                 logger.warning("%d jobs did not stop and were given back", len(self._loop.abandoned))
                 logging.shutdown()
                 os._exit(0)
             self._link.close()
             self._bench.stop()
 
-    def _announce(self) -> None:
-        for keys in self._queues:
-            with contextlib.suppress(redis.RedisError):  # only lists need it; the loop waits for the server
-                self._link.client.sadd(queues_key(keys.prefix), keys.queue)
+    # What it is told -----------------------------------------------------------------------
 
     def _obey(self, messages: bytes) -> None:
         for number in messages:
-            if number in (signal.SIGTERM, signal.SIGINT):
-                self._stops += 1
-                name = signal.Signals(number).name
-                if self._stops == 1:
-                    logger.info("%s: finishes what runs, within %g s", name, self._options.grace)
-                    self._loop.stop(self._options.grace)
-                else:
-                    logger.warning("%s again: stops now, jobs that run are given back", name)
-                    self._loop.stop(0)
+            if number in _STOPS:
+                self._told_to_stop(signal.Signals(number).name)
+            elif number == signal.SIGTTIN:
+                dump_threads()
+            elif number in _QUIETS:
+                self._loop.quiet()
+        if self._seat is not None:
+            self._obey_supervisor(self._seat)
+
+    def _told_to_stop(self, by: str) -> None:
+        self._stops += 1
+        if self._stops == 1:
+            logger.info("%s: finishes what runs, within %g s", by, self._options.grace)
+            self._loop.stop(self._options.grace)
+        else:
+            logger.warning("%s again: stops now, jobs that run are given back", by)
+            self._loop.stop(0)
+
+    def _obey_supervisor(self, seat: Seat) -> None:
+        for message in seat.channel.receive():
+            match message:
+                case {"do": "stop", "grace": float() | int() as grace}:
+                    self._loop.stop(grace)
+                case {"do": "quiet"}:
+                    self._loop.quiet()
+                case {"do": "dump"}:
+                    dump_threads()
+        if seat.channel.closed and not seat.orphaned:
+            seat.orphaned = True
+            logger.error("the supervisor is gone: finishes what runs, claims no more and leaves")
+            self._loop.stop(self._options.grace)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Signals wake the claim thread with their number, at once, whatever a handler is doing."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        # Ctrl-C reaches a supervisor's children too; they wait for its word.
+        numbers = {*_STOPS, *_QUIETS, signal.SIGTTIN}
         before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        if self._seat is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         fd = signal.set_wakeup_fd(self._link.wake_fileno(), warn_on_full_buffer=False)
         try:
             yield
@@ -107,3 +146,15 @@ class Worker:
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_QUIETS = (signal.SIGTSTP, signal.SIGUSR1)
+
+
+def dump_threads() -> None:
+    """Log what each thread of this process is doing."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        stack = "".join(traceback.format_stack(frame))
+        logger.warning("thread %s (process %d):\n%s", names.get(ident, ident), os.getpid(), stack)

@@ -1,0 +1,44 @@
+"""The modules whose functions an operator lets a worker run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from redjobs.errors import SettingsError
+from redjobs.registry import Registry
+from redjobs.registry import registry as shared_registry
+
+
+def import_apps(apps: Sequence[str], registry: Registry = shared_registry) -> None:
+    """Import the modules and let a worker run their functions.
+
+    Raises SettingsError where one is not found; an error inside of one passes through.
+    """
+    here = os.getcwd()  # noqa: PTH109 - as `python -m` does it
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    for name in apps:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name + ".").startswith(error.name + "."):
+                raise
+            raise SettingsError(
+                f"no module {name!r} in {here} or on the path; --app takes a module as `import` does,"
+                " like shop.jobs"
+            ) from None
+        registry.add_module(module)
+
+
+def app_files(apps: Sequence[str]) -> list[str]:
+    """The files of the apps' packages that are loaded: what `--reload` watches."""
+    packages = {name.partition(".")[0] for name in apps}
+    found = set()
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name.partition(".")[0] in packages and path:
+            found.add(path)
+    return sorted(found)

@@ -1,0 +1,138 @@
+"""The supervisor's children: how one is started, what is known of it, how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from redjobs.keys import Keys
+from redjobs.settings import Server
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.seat import Channel
+from redjobs.worker.slots import Running, Slots, shared_file
+
+_LAST_WORDS_BYTES = 2_000
+
+
+class Child:
+    """One child process, as its supervisor sees it."""
+
+    def __init__(
+        self, options: WorkerOptions, pid: int, channel: Channel, slots: Slots, crashes_fd: int
+    ) -> None:
+        self.options = options
+        self.pid = pid
+        self.channel = channel
+        self.slots = slots
+        self._crashes_fd = crashes_fd
+        self.started_at = time.monotonic()
+        #: Its app is imported, and it takes jobs.
+        self.is_ready = False
+        #: The queues it serves, under which names. A name that lost its lease is followed by another.
+        self.lanes: list[tuple[Keys, str]] = []
+        #: Why it ends: burst, idle, recycle or told, as it said itself; '' if it said nothing.
+        self.leaving = ""
+        #: Why its app could not be imported.
+        self.fatal = ""
+        #: It was told to go, and another one has its place.
+        self.dismissed = False
+        #: The child that leaves once this one is ready.
+        self.replaces: Child | None = None
+        #: Why it was killed, and the job that was the reason.
+        self.killed_for = ""
+        self.overran: Running | None = None
+        #: As `os.waitpid` gives it; None while it lives.
+        self.status: int | None = None
+
+    def kill(self, why: str) -> None:
+        """SIGKILL; `why` becomes part of its obituary."""
+        if not self.killed_for:
+            self.killed_for = why
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def tell(self, do: str, **more: Any) -> None:
+        """Send an order."""
+        self.channel.send(do=do, **more)
+
+    def obituary(self) -> str:
+        """How it ended, for people: the signal or exit code, why, and its last words."""
+        code = os.waitstatus_to_exitcode(self.status or 0)
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                text = f"killed by {signal.Signals(-code).name}"
+                if -code == signal.SIGKILL and not self.killed_for:
+                    text += " (by somebody, or by the system for want of memory)"
+                return self._with_reason(text)
+        return self._with_reason(f"exited with code {code}")
+
+    def _with_reason(self, text: str) -> str:
+        if self.killed_for:
+            text += f": {self.killed_for}"
+        words = self._last_words()
+        return f"{text}; its last words: {words}" if words else text
+
+    def _last_words(self) -> str:
+        size = os.fstat(self._crashes_fd).st_size
+        return os.pread(self._crashes_fd, min(size, _LAST_WORDS_BYTES), 0).decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Let go of what was shared with it."""
+        self.channel.close()
+        self.slots.close()
+        os.close(self._crashes_fd)
+
+
+class Spawner:
+    """Starts children and notices their ends."""
+
+    def __init__(self, server: Server, logs: dict[str, Any]) -> None:
+        self._server = asdict(server) | {"directory": server.directory and str(server.directory)}
+        self._logs = logs
+
+    def spawn(self, options: WorkerOptions) -> Child:
+        """Start a child; it says `ready` once it has imported the app."""
+        count = options.threads + options.concurrency
+        board, crashes = shared_file(Slots.size(count)), shared_file(0)
+        ours, theirs = socket.socketpair()
+        fds = (theirs.fileno(), board, crashes)
+        # Popen's own bookkeeping is not used: `reap` notices the end of every child, and as the
+        # first process of a container also of those that are not ours.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "redjobs.worker.child", *map(str, fds)],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+        )
+        process.returncode = 0
+        theirs.close()
+        channel = Channel(ours)
+        channel.send(options=asdict(options), server=self._server, logs=self._logs)
+        return Child(options, process.pid, channel, Slots(board, count), crashes)
+
+    @staticmethod
+    def reap(children: list[Child]) -> None:
+        """Give the children that have ended their status."""
+        of_pid = {child.pid: child for child in children}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in of_pid:
+                of_pid[pid].status = status
+
+
+def server_from_dict(told: dict[str, Any]) -> Server:
+    """The server that a child was told."""
+    directory = told["directory"]
+    return Server(**{**told, "directory": None if directory is None else Path(directory)})

@@ -1,0 +1,69 @@
+"""A supervisor's child: `python -m redjobs.worker.child CHANNEL BOARD CRASHES` (file descriptors).
+
+Everything else it is told over the channel, so that no password stands in a process list.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from redjobs import connect
+from redjobs.errors import SettingsError
+from redjobs.settings import Server
+from redjobs.worker.apps import app_files, import_apps
+from redjobs.worker.brood import server_from_dict
+from redjobs.worker.logs import configure
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.seat import Channel, Seat
+from redjobs.worker.slots import Slots
+from redjobs.worker.worker import Worker
+
+#: A child that leaves with this code could not import its app.
+CANNOT_IMPORT = 2
+
+
+def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
+    """Be told what to do, do it, and say why it ends."""
+    # A segfault leaves its last words where the supervisor finds them.
+    faulthandler.enable(crashes_fd)
+    # Until the worker takes over: Ctrl-C reaches the whole terminal, and the supervisor decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=channel_fd))
+    told = channel.wait()
+    configure(**told["logs"])
+    options = WorkerOptions.from_dict(told["options"])
+    server = server_from_dict(told["server"])
+    try:
+        import_apps(options.apps)
+    except SettingsError as error:
+        channel.send(say="fatal", text=str(error))
+        return CANNOT_IMPORT
+    except BaseException:  # noqa: BLE001 - whatever an app's import raises
+        channel.send(say="fatal", text=traceback.format_exc())
+        return CANNOT_IMPORT
+    return serve(channel, board_fd, server, options)
+
+
+def serve(channel: Channel, board_fd: int, server: Server, options: WorkerOptions) -> int:
+    """Run jobs, the app being imported."""
+    seat = Seat(channel, Slots(board_fd, options.threads + options.concurrency))
+    worker = Worker(connect.connect_worker(server), options, seat=seat)
+    files: list[Any] = app_files(options.apps) if options.reload else []
+    channel.send(say="ready", files=files)
+    failed = worker.run()
+    channel.send(say="leaving", why=worker.leaving, failed=failed)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(*map(int, sys.argv[1:4]))
+    # Threads of handlers that do not end must not keep the process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,125 @@
+"""What a supervisor does behind a child that died: its jobs go on at once, and not after the lease."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from redjobs import commands
+from redjobs.commands import Command
+from redjobs.errors import JobTimeout
+from redjobs.job import JobError, append_error
+from redjobs.keys import Keys
+from redjobs.worker.brood import Child
+from redjobs.worker.link import Link
+from redjobs.worker.slots import BURY, Running
+
+logger = logging.getLogger("redjobs.worker")
+
+#: The server may notice only now that the child is gone, and may have given it one job more.
+_AGAIN_SECONDS = (0.0, 0.3, 1.0)
+
+
+@dataclass(slots=True)
+class Wreck:
+    """A dead child's lists, and what was running."""
+
+    lanes: list[tuple[Keys, str]]
+    running: dict[str, Running]
+    overran: Running | None
+    obituary: str
+    charge: bool
+    #: When to look at its lists, and again.
+    look_at: list[float] = field(default_factory=list)
+
+
+class Salvage:
+    """The wrecks that are not cleared up yet; an outage of the server only delays them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._wrecks: list[Wreck] = []
+
+    def add(self, child: Child, running: list[Running], *, charge: bool) -> None:
+        """Clear up behind this child. `charge`: what was running there counts as crashed."""
+        now = time.monotonic()
+        self._wrecks.append(
+            Wreck(
+                lanes=list(child.lanes),
+                running={job.job_id: job for job in running},
+                overran=child.overran,
+                obituary=child.obituary(),
+                charge=charge,
+                look_at=[now + seconds for seconds in _AGAIN_SECONDS],
+            )
+        )
+
+    @property
+    def next_at(self) -> float:
+        """Monotonic time when there is something to do."""
+        return min((wreck.look_at[0] for wreck in self._wrecks), default=float("inf"))
+
+    def step(self) -> int:
+        """Clear up what is due. Returns how many jobs were recovered. Raises redis-py's errors."""
+        recovered = 0
+        now = time.monotonic()
+        for wreck in list(self._wrecks):
+            if wreck.look_at[0] <= now:
+                for keys, worker in wreck.lanes:
+                    recovered += self._recover(wreck, keys, worker)
+                wreck.look_at.pop(0)
+            if not wreck.look_at:
+                self._wrecks.remove(wreck)
+        return recovered
+
+    def _recover(self, wreck: Wreck, keys: Keys, worker: str) -> int:
+        ids: list[str] = self._run(commands.listed(keys, worker))[::-1]
+        if wreck.overran is not None and wreck.overran.job_id in ids:
+            self._settle_overran(wreck.overran, keys, worker)
+            ids.remove(wreck.overran.job_id)
+        self._run(commands.retire(keys, worker, clean=False))
+        charged = [job_id for job_id in ids if wreck.charge and job_id in wreck.running]
+        histories = {job_id: self._history(wreck, keys, job_id) for job_id in charged}
+        total = 0
+        for command in commands.recover(
+            keys,
+            worker,
+            ids,
+            charge=lambda job_id: job_id in histories,
+            errors=lambda job_id: histories.get(job_id, b""),
+        ):
+            recovered, _ = self._run(command)
+            total += recovered
+        if total:
+            logger.warning(
+                "recovered %d jobs of queue %s from a dead child (%d were running)",
+                total,
+                keys.queue,
+                len(charged),
+            )
+        return total
+
+    def _history(self, wreck: Wreck, keys: Keys, job_id: str) -> bytes:
+        raw: dict[bytes, bytes] = self._run(commands.fields(keys, job_id))
+        attempt = int(raw.get(b"attempt", b"0"))
+        error = JobError(round(time.time() * 1000), attempt, f"WorkerCrashed: {wreck.obituary}")
+        return append_error(raw.get(b"errors", b""), error)
+
+    def _settle_overran(self, overran: Running, keys: Keys, worker: str) -> None:
+        """The job that ignored its timeout has failed, and that is all that happens to it."""
+        raw: dict[bytes, bytes] = self._run(commands.fields(keys, overran.job_id))
+        if b"token" not in raw:
+            return
+        claim = commands.claim_from_fields(overran.job_id, keys.queue, worker, raw)
+        ran = time.monotonic() - overran.started_at
+        text = f"{JobTimeout.__name__}: ignored its timeout and was killed after {ran:.1f} s"
+        errors = append_error(claim.errors, JobError(round(time.time() * 1000), claim.attempt, text))
+        if overran.delay_ms == BURY:
+            self._run(commands.bury(keys, claim, errors))
+        else:
+            self._run(commands.retry(keys, claim, overran.delay_ms, errors))
+
+    def _run(self, command: Command[Any]) -> Any:
+        return self._link.run(command)

@@ -1,0 +1,294 @@
+"""The supervisor: starts children, keeps their leases, and clears up behind those that die.
+
+It imports no app and runs no user code, so nothing that a job does can make it miss a heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from redjobs import connect
+from redjobs.keys import Keys
+from redjobs.settings import Server
+from redjobs.worker import notify
+from redjobs.worker.brood import Child, Spawner
+from redjobs.worker.link import LOST, Link
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.outage import Outage
+from redjobs.worker.salvage import Salvage
+from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.watch import FileWatch
+
+logger = logging.getLogger("redjobs.worker")
+
+#: How often children are looked at.
+_LOOK_SECONDS = 0.2
+#: A child whose claim loop has not turned for so long is wedged.
+_WEDGED_SECONDS = 60.0
+#: Between the end of the grace and SIGKILL: what a child needs to give its jobs back.
+_LEAVE_SECONDS = 3.0
+#: So many deaths in a row before a child was ready end the worker.
+_MOST_FALSE_STARTS = 3
+#: A child that lived so long did not die of its start.
+_SETTLED_SECONDS = 10.0
+
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGCHLD,
+    signal.SIGHUP,
+    signal.SIGTSTP,
+    signal.SIGUSR1,
+    signal.SIGTTIN,
+)
+
+
+@dataclass(slots=True)
+class Pool:
+    """Children that do the same."""
+
+    options: WorkerOptions
+    wanted: int
+
+
+class Supervisor:
+    """Keeps its children running until it is told to stop, or they have ended by themselves.
+
+    `logs` is what each child configures its log with.
+    """
+
+    def __init__(self, server: Server, options: WorkerOptions, logs: dict[str, Any]) -> None:
+        self._options = options
+        self._pools = [Pool(replace(options, queues=queues), count) for queues, count in options.pools] or [
+            Pool(options, options.processes)
+        ]
+        self._link = Link(connect.connect_worker(server))
+        self._spawner = Spawner(server, logs)
+        self._upkeep = Upkeep(options, self._link.run_all)
+        self._salvage = Salvage(self._link)
+        self._outage = Outage()
+        self._files = FileWatch()
+        self._children: list[Child] = []
+        #: Children that are to be replaced one by one, for a reload.
+        self._outdated: deque[Child] = deque()
+        self._deaths = self._false_starts = 0
+        self._spawn_at = self._keep_at = 0.0
+        self._stop_at: float | None = None
+        self._stops = 0
+        self._was_ready = False
+        self._failed_jobs = 0
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Until the last child has ended. Returns the exit code.
+
+        0: as told. 1: jobs of a burst failed, or children kept dying. 2: the app cannot be imported.
+        """
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._link.wake_fileno(), warn_on_full_buffer=False)
+        self._spawn_missing()
+        while self._children or self._is_wanted:
+            self._look()
+            self._keep()
+            channels = [child.channel for child in self._children if not child.channel.closed]
+            self._link.pause(self._pause(), channels)
+            self._obey(self._link.messages())
+        self._keep()
+        self._link.close()
+        if self._options.burst and self._failed_jobs:
+            self._exit_code = self._exit_code or 1
+        return self._exit_code
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._stop_at is None and any(pool.wanted for pool in self._pools)
+
+    def _pause(self) -> float:
+        next_at = min(self._upkeep.next_at, self._salvage.next_at)
+        return min(_LOOK_SECONDS, max(0.01, max(next_at, self._keep_at) - time.monotonic()))
+
+    # Children ------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Hear what the children say, end those that must end, replace those that have ended."""
+        now = time.monotonic()
+        self._spawner.reap(self._children)
+        for child in list(self._children):
+            for message in child.channel.receive():
+                self._hear(child, message)
+            if child.status is not None:
+                self._children.remove(child)
+                self._bury(child)
+            else:
+                self._check(child, now)
+        if self._stop_at is None:
+            if self._options.reload and self._files.changed():
+                logger.info("a file has changed: restarts the children")
+                self._reload()
+            self._spawn_missing()
+            self._replace_outdated()
+
+    def _hear(self, child: Child, message: dict[str, Any]) -> None:
+        match message:
+            case {"say": "ready", "files": list() as files}:
+                child.is_ready = self._was_ready = True
+                self._false_starts = 0
+                self._files.watch(files)
+                notify.ready()
+                if child.replaces is not None:
+                    self._dismiss(child.replaces)
+                    child.replaces = None
+            case {"say": "lane", "queue": str() as queue, "worker": str() as worker}:
+                child.lanes.append((Keys(queue, self._options.prefix), worker))
+            case {"say": "fatal", "text": str() as text}:
+                child.fatal = text
+            case {"say": "leaving", "why": str() as why, "failed": int() as failed}:
+                child.leaving = why or "told"
+                self._failed_jobs += failed
+
+    def _check(self, child: Child, now: float) -> None:
+        for running in child.slots.running():
+            if running.kill_at is not None and now > running.kill_at:
+                child.overran = running
+                child.kill(f"job {running.job_id} ignored its timeout")
+        if child.slots.turned_at and now > child.slots.turned_at + _WEDGED_SECONDS:
+            child.kill(f"its claim loop has not turned for {_WEDGED_SECONDS:g} s")
+        if self._stop_at is not None and now > self._stop_at + _LEAVE_SECONDS:
+            child.kill("it did not end within the grace")
+
+    def _bury(self, child: Child) -> None:
+        """A child has ended: learn why, recover its jobs, and see to its place."""
+        running = child.slots.running()
+        is_clean = child.status == 0 and bool(child.leaving)
+        if not is_clean:
+            charge = self._stop_at is None or not child.killed_for
+            self._salvage.add(child, running, charge=charge)
+            self._mourn(child)
+        elif child.leaving in ("burst", "idle"):
+            self._pool_of(child).wanted -= 1
+        child.close()
+
+    def _mourn(self, child: Child) -> None:
+        if child.fatal:
+            logger.error("the app cannot be imported:\n%s", child.fatal.rstrip())
+            if not self._was_ready:
+                self._give_up("", code=2)
+        else:
+            logger.error("child %d died: %s", child.pid, child.obituary())
+        self._false_starts += not child.is_ready
+        if self._false_starts >= _MOST_FALSE_STARTS and not self._was_ready:
+            self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
+        if child.replaces is not None:
+            logger.error("the reload is given up: the old children go on")
+            self._outdated.clear()
+        if time.monotonic() > child.started_at + _SETTLED_SECONDS:
+            self._deaths = 0
+        # The first one that dies is replaced at once; who dies young again and again waits.
+        delay = 0.1 * 2.0**self._deaths if self._deaths else 0.0
+        self._spawn_at = time.monotonic() + min(delay, 30.0)
+        self._deaths = min(self._deaths + 1, 9)
+
+    def _give_up(self, why: str, code: int = 1) -> None:
+        if why:
+            logger.critical("stops: %s", why)
+        self._exit_code = self._exit_code or code
+        self._stop(0)
+
+    def _pool_of(self, child: Child) -> Pool:
+        return next(pool for pool in self._pools if pool.options is child.options)
+
+    def _spawn_missing(self) -> None:
+        if time.monotonic() < self._spawn_at:
+            return
+        for pool in self._pools:
+            present = [
+                child
+                for child in self._children
+                if child.options is pool.options and not child.dismissed and child.replaces is None
+            ]
+            for _ in range(pool.wanted - len(present)):
+                self._children.append(self._spawner.spawn(pool.options))
+
+    # Reload --------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        """New code: replace the children one by one."""
+        self._outdated = deque(child for child in self._children if not child.dismissed)
+
+    def _replace_outdated(self) -> None:
+        if self._outdated and not any(child.replaces for child in self._children):
+            old = self._outdated.popleft()
+            if old in self._children and not old.dismissed:
+                heir = self._spawner.spawn(old.options)
+                heir.replaces = old
+                self._children.append(heir)
+
+    def _dismiss(self, child: Child) -> None:
+        child.dismissed = True
+        child.tell("stop", grace=self._options.grace)
+
+    # The server ----------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Heartbeats, sweeps, and the jobs of dead children. An outage delays them."""
+        now = time.monotonic()
+        if now < self._keep_at:
+            return
+        try:
+            if now >= self._upkeep.beat_at:
+                self._beat()
+                notify.watchdog()
+            self._salvage.step()
+            if now >= self._upkeep.sweep_at and self._stop_at is None:
+                self._upkeep.sweep_once({keys for c in self._children for keys, _ in c.lanes})
+            if self._outage.is_down:
+                self._upkeep.soon()
+            self._outage.over()
+        except LOST as error:
+            self._keep_at = now + self._outage.lost(error)
+        except ResponseError as error:
+            self._keep_at = now + self._outage.refused(error)
+
+    def _beat(self) -> None:
+        workers: dict[Keys, list[str]] = {}
+        for child in self._children:
+            for keys, worker in child.lanes:
+                workers.setdefault(keys, []).append(worker)
+        # Which ones have lost their lease their children learn when they take.
+        self._upkeep.beat_once(workers)
+
+    # What it is told -----------------------------------------------------------------------
+
+    def _obey(self, messages: bytes) -> None:
+        for number in messages:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stops += 1
+                name = signal.Signals(number).name
+                grace = self._options.grace if self._stops == 1 else 0.0
+                logger.info("%s: stops within %g s", name, grace)
+                self._stop(grace)
+            elif number == signal.SIGHUP:
+                logger.info("SIGHUP: replaces the children one by one")
+                self._reload()
+            elif number in (signal.SIGTSTP, signal.SIGUSR1):
+                logger.info("quiet: finishes what runs, claims no more")
+                self._tell_all("quiet")
+            elif number == signal.SIGTTIN:
+                self._tell_all("dump")
+
+    def _stop(self, grace: float) -> None:
+        notify.stopping()
+        self._stop_at = time.monotonic() + grace
+        self._tell_all("stop", grace=grace)
+
+    def _tell_all(self, do: str, **more: Any) -> None:
+        for child in self._children:
+            child.tell(do, **more)
