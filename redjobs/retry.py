@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from redjobs.clock import duration_ms
-from redjobs.errors import Bury, Retry, Signal, Snooze
+from redjobs.errors import Bury, Retry, SettingsError, Signal, Snooze
 from redjobs.job import DEFAULTS, JobError, JobOptions
 
 #: Gets the attempt that failed (1, 2, …) and the exception; returns how long to wait.
@@ -143,12 +143,7 @@ def decide(
         case Unreadable(error) | Poison(error):
             return GiveUp(error)
         case Failed():
-            try:
-                return _after_failure(outcome, attempt, options, backoff, rng)
-            except Exception as trouble:  # noqa: BLE001 - a backoff function of the app, or a wrong delay
-                text = f"{outcome.error.error} (its delay cannot be used: {trouble!r})"
-                delay_ms = duration_ms(default_backoff(attempt, rng))
-                return RunAgain(delay_ms, replace(outcome.error, error=text))
+            return _after_failure(outcome, attempt, options, backoff, rng)
 
 
 def _after_failure(

@@ -64,31 +64,35 @@ class Child:
         self.channel.send(do=do, **more)
 
     def obituary(self) -> str:
-        """How it ended, for people: the signal or exit code, why, and its last words."""
+        """How it ended, in one line: the signal or exit code, and why."""
         code = os.waitstatus_to_exitcode(self.status or 0)
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                text = f"killed by {signal.Signals(-code).name}"
-                if -code == signal.SIGKILL and not self.killed_for:
-                    text += " (by somebody, or by the system for want of memory)"
-                return self._with_reason(text)
-        return self._with_reason(f"exited with code {code}")
-
-    def _with_reason(self, text: str) -> str:
+        text = f"exited with code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
         if self.killed_for:
-            text += f": {self.killed_for}"
-        words = self._last_words()
-        return f"{text}; its last words: {words}" if words else text
+            return f"{text}: {self.killed_for}"
+        if code == -signal.SIGKILL:
+            return f"{text} (by somebody, or by the system for want of memory)"
+        return text
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """What the thread that crashed was doing, where it was left time to say so."""
         size = os.fstat(self._crashes_fd).st_size
-        return os.pread(self._crashes_fd, min(size, _LAST_WORDS_BYTES), 0).decode("utf-8", "replace").strip()
+        words = os.pread(self._crashes_fd, size, 0).decode("utf-8", "replace")
+        first, _, rest = words.partition("\n")
+        current = rest.partition("Current thread")[2].partition("\n\n")[0].partition("\n")[2]
+        return f"{first}\n{current}"[:_LAST_WORDS_BYTES].strip()
 
     def close(self) -> None:
         """Let go of what was shared with it."""
         self.channel.close()
         self.slots.close()
         os.close(self._crashes_fd)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class Spawner:

@@ -30,6 +30,7 @@ class Wreck:
     running: dict[str, Running]
     overran: Running | None
     obituary: str
+    last_words: str
     charge: bool
     #: When to look at its lists, and again.
     look_at: list[float] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Salvage:
                 running={job.job_id: job for job in running},
                 overran=child.overran,
                 obituary=child.obituary(),
+                last_words=child.last_words(),
                 charge=charge,
                 look_at=[now + seconds for seconds in _AGAIN_SECONDS],
             )
@@ -104,7 +106,8 @@ class Salvage:
     def _history(self, wreck: Wreck, keys: Keys, job_id: str) -> bytes:
         raw: dict[bytes, bytes] = self._run(commands.fields(keys, job_id))
         attempt = int(raw.get(b"attempt", b"0"))
-        error = JobError(round(time.time() * 1000), attempt, f"WorkerCrashed: {wreck.obituary}")
+        text = f"WorkerCrashed: {wreck.obituary}"
+        error = JobError(round(time.time() * 1000), attempt, text, wreck.last_words)
         return append_error(raw.get(b"errors", b""), error)
 
     def _settle_overran(self, overran: Running, keys: Keys, worker: str) -> None:

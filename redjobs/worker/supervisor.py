@@ -36,8 +36,9 @@ _WEDGED_SECONDS = 60.0
 _LEAVE_SECONDS = 3.0
 #: So many deaths in a row before a child was ready end the worker.
 _MOST_FALSE_STARTS = 3
-#: A child that lived so long did not die of its start.
-_SETTLED_SECONDS = 10.0
+#: More deaths than this per child within this time, and the next child has to wait.
+_DEATHS_AT_ONCE = 4
+_DEATHS_SECONDS = 30.0
 
 _SIGNALS = (
     signal.SIGTERM,
@@ -78,7 +79,9 @@ class Supervisor:
         self._children: list[Child] = []
         #: Children that are to be replaced one by one, for a reload.
         self._outdated: deque[Child] = deque()
-        self._deaths = self._false_starts = 0
+        #: Monotonic times of deaths lately.
+        self._deaths: list[float] = []
+        self._false_starts = 0
         self._spawn_at = self._keep_at = 0.0
         self._stop_at: float | None = None
         self._stops = 0
@@ -182,19 +185,19 @@ class Supervisor:
             if not self._was_ready:
                 self._give_up("", code=2)
         else:
-            logger.error("child %d died: %s", child.pid, child.obituary())
+            words = child.last_words()
+            logger.error("child %d died: %s%s", child.pid, child.obituary(), words and "\n" + words)
         self._false_starts += not child.is_ready
         if self._false_starts >= _MOST_FALSE_STARTS and not self._was_ready:
             self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
         if child.replaces is not None:
             logger.error("the reload is given up: the old children go on")
             self._outdated.clear()
-        if time.monotonic() > child.started_at + _SETTLED_SECONDS:
-            self._deaths = 0
-        # The first one that dies is replaced at once; who dies young again and again waits.
-        delay = 0.1 * 2.0**self._deaths if self._deaths else 0.0
-        self._spawn_at = time.monotonic() + min(delay, 30.0)
-        self._deaths = min(self._deaths + 1, 9)
+        # Who dies now and then is replaced at once; children that die like flies wait for each other.
+        now = time.monotonic()
+        self._deaths = [at for at in self._deaths if now - at < _DEATHS_SECONDS] + [now]
+        excess = len(self._deaths) - _DEATHS_AT_ONCE * sum(pool.wanted for pool in self._pools)
+        self._spawn_at = now + min(10.0, 0.1 * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
 
     def _give_up(self, why: str, code: int = 1) -> None:
         if why:
