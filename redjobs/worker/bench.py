@@ -14,11 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from redjobs.errors import JobCancelled
+from redjobs.hooks import Hooks
 from redjobs.worker.slots import Slots
 from redjobs.worker.work import Work, execute, execute_async, failed, if_killed
 
@@ -29,13 +31,24 @@ _MOST = 500
 _REPORT_SECONDS = 0.005
 
 
-class Station:
-    """One way to run works. `done` and `wake` are the claim thread's, shared by all stations."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all stations of a process share."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None], slots: Slots | None) -> None:
-        self.done = done
-        self.wake = wake
-        self.slots = slots
+    #: Wakes the claim thread: there is something in `done`.
+    wake: Callable[[], None]
+    hooks: Hooks
+    #: Where a supervisor sees what runs.
+    slots: Slots | None = None
+    #: Works that are over.
+    done: deque[Work] = field(default_factory=deque)
+
+
+class Station:
+    """One way to run works."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
         #: Submitted and not over, by job id.
         self.active: dict[str, Work] = {}
 
@@ -62,10 +75,8 @@ class Station:
 class _Threaded(Station):
     """Works wait in a line; one or more threads serve it."""
 
-    def __init__(
-        self, done: deque[Work], wake: Callable[[], None], slots: Slots | None, threads: int
-    ) -> None:
-        super().__init__(done, wake, slots)
+    def __init__(self, around: Surroundings, threads: int) -> None:
+        super().__init__(around)
         self._line: SimpleQueue[Work | None] = SimpleQueue()
         self._threads = threads
         self._seconds = _BATCH_SECONDS
@@ -96,25 +107,26 @@ class _Threaded(Station):
         return taken
 
     def _serve(self, begins: Callable[[Work | None], None], number: int) -> None:
-        line, done, active, slots = self._line, self.done, self.active, self.slots
+        line, active, around = self._line, self.active, self.around
+        slots, hooks = around.slots, around.hooks
         while (work := line.get()) is not None:
             try:
                 begins(work)
                 if slots is not None:
                     slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
                 if work.handler is not None:
-                    execute(work, partial(work.handler.fn, *work.args, **work.kwargs))
+                    execute(work, partial(work.handler.fn, *work.args, **work.kwargs), hooks)
             except BaseException as late:  # noqa: BLE001 - an interrupt that came just behind the handler
                 work.outcome = work.outcome or failed(work, late)
             self._ends(begins)
             if slots is not None:
                 slots.vacate(number)
             active.pop(work.claim.id, None)
-            done.append(work)
+            around.done.append(work)
             self._seconds += 0.2 * (work.finished_at - work.started_at - self._seconds)
             if line.empty() or work.finished_at - self._reported > _REPORT_SECONDS:
                 self._reported = work.finished_at
-                self.wake()
+                around.wake()
 
     @staticmethod
     def _ends(begins: Callable[[Work | None], None]) -> None:
@@ -130,8 +142,8 @@ class _Threaded(Station):
 class MainThread(_Threaded):
     """Plain functions, one at a time, in the process's main thread: signals work there."""
 
-    def __init__(self, done: deque[Work], wake: Callable[[], None], slots: Slots | None) -> None:
-        super().__init__(done, wake, slots, threads=1)
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around, threads=1)
         self._running: Work | None = None
 
     def serve(self) -> None:
@@ -159,10 +171,8 @@ class MainThread(_Threaded):
 class Threads(_Threaded):
     """Plain functions that wait for something else, several at a time."""
 
-    def __init__(
-        self, done: deque[Work], wake: Callable[[], None], slots: Slots | None, threads: int
-    ) -> None:
-        super().__init__(done, wake, slots, threads)
+    def __init__(self, around: Surroundings, threads: int) -> None:
+        super().__init__(around, threads)
         self._running: dict[int, Work] = {}
         self._lock = threading.Lock()
         for number in range(threads):
@@ -198,15 +208,8 @@ class Threads(_Threaded):
 class EventLoop(Station):
     """Coroutines, many at a time, on an event loop in a thread of its own."""
 
-    def __init__(
-        self,
-        done: deque[Work],
-        wake: Callable[[], None],
-        slots: Slots | None,
-        concurrency: int,
-        first_slot: int,
-    ) -> None:
-        super().__init__(done, wake, slots)
+    def __init__(self, around: Surroundings, concurrency: int, first_slot: int) -> None:
+        super().__init__(around)
         self._concurrency = concurrency
         self._free_slots = list(range(first_slot, first_slot + concurrency))
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -228,17 +231,17 @@ class EventLoop(Station):
 
     async def _run(self, work: Work) -> None:
         number = self._free_slots.pop()
-        if self.slots is not None:
-            self.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
+        if self.around.slots is not None:
+            self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
         if work.handler is not None:
             coroutine = work.handler.fn(*work.args, **work.kwargs)
-            await execute_async(work, _Interruptible(work, coroutine))
-        if self.slots is not None:
-            self.slots.vacate(number)
+            await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
+        if self.around.slots is not None:
+            self.around.slots.vacate(number)
         self._free_slots.append(number)
         self._tasks.pop(work.claim.id, None)
         self.active.pop(work.claim.id, None)
-        self.done.append(work)
+        self.around.done.append(work)
         if not self._reporting:
             self._reporting = True
             self._loop.call_soon(self._report)
@@ -246,7 +249,7 @@ class EventLoop(Station):
     def _report(self) -> None:
         # Everything that ends in one turn of the loop is reported together.
         self._reporting = False
-        self.wake()
+        self.around.wake()
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         # A cancelled job's coroutine sees an ordinary cancellation; other reasons it sees themselves.
@@ -288,24 +291,13 @@ class _Interruptible:
 class Bench:
     """All stations of one worker process."""
 
-    def __init__(
-        self,
-        wake: Callable[[], None],
-        *,
-        threads: int,
-        concurrency: int,
-        slots: Slots | None = None,
-    ) -> None:
-        self.done: deque[Work] = deque()
-        self._wake = wake
-        self._slots = slots
+    def __init__(self, around: Surroundings, *, threads: int, concurrency: int) -> None:
+        self._around = around
         self._threads = threads
         self._concurrency = concurrency
-        self.main = MainThread(self.done, wake, slots)
+        self.main = MainThread(around)
         #: Plain functions run here: in the main thread, or in several others.
-        self._plain: _Threaded = self.main
-        if threads > 1:
-            self._plain = Threads(self.done, wake, slots, threads)
+        self._plain: _Threaded = self.main if threads == 1 else Threads(around, threads)
         #: Made when the first coroutine function is to be run: most workers need none.
         self._coroutines: EventLoop | None = None
         self._has_plain = False
@@ -330,23 +322,26 @@ class Bench:
         """Run these works; those that have an outcome already are over at once."""
         plain = [work for work in works if work.outcome is None and not work.is_async]
         coroutines = [work for work in works if work.outcome is None and work.is_async]
-        self.done.extend(work for work in works if work.outcome is not None)
+        self._around.done.extend(work for work in works if work.outcome is not None)
         if plain:
             self._has_plain = True
             self._plain.submit(plain)
         if coroutines:
             if self._coroutines is None:
-                self._coroutines = EventLoop(
-                    self.done, self._wake, self._slots, self._concurrency, self._threads
-                )
+                self._coroutines = EventLoop(self._around, self._concurrency, self._threads)
             self._coroutines.submit(coroutines)
 
     def collect(self) -> list[Work]:
         """The works that are over."""
-        over = []
-        while self.done:
-            over.append(self.done.popleft())
+        over, done = [], self._around.done
+        while done:
+            over.append(done.popleft())
         return over
+
+    @property
+    def has_done(self) -> bool:
+        """Whether `collect` would find something."""
+        return bool(self._around.done)
 
     def active(self) -> bool:
         """Whether anything is submitted and not over."""

@@ -30,9 +30,9 @@ from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.queues import QueueNames
 from redjobs.worker.seat import Seat
-from redjobs.worker.settle import Settlement, lost_works, settle
+from redjobs.worker.settle import Settlement, fire_outcomes, lost_works, settle
 from redjobs.worker.upkeep import Upkeep
-from redjobs.worker.work import Work, prepare
+from redjobs.worker.work import CurrentJob, Work, prepare
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -159,7 +159,7 @@ class ClaimLoop:
         if self._stop_at is None:
             return False
         held = any(lane.taken or lane.suspects for lane in self._lanes) or self._link.popping
-        if not (held or self._unsettled or self._bench.done or self._bench.active()):
+        if not (held or self._unsettled or self._bench.has_done or self._bench.active()):
             return True
         return time.monotonic() > self._stop_at + _CLEANUP_SECONDS
 
@@ -218,6 +218,7 @@ class ClaimLoop:
         self.failed_jobs += sum(work.has_failed for work in done)
         self._limits.done(len(done))
         report.jobs(done)
+        fire_outcomes(self._registry.hooks, done)
         return None
 
     # Claiming ------------------------------------------------------------------------------
@@ -260,7 +261,11 @@ class ClaimLoop:
         lane.suspects.extend(begun.wait)
         lane.begun.update(claim.id for claim in begun.claims)
         most = self._options.max_crashes
-        self._bench.submit([prepare(claim, self._registry, most) for claim in begun.claims])
+        works = [prepare(claim, self._registry, most) for claim in begun.claims]
+        if self._registry.hooks.has("claim"):
+            for work in works:
+                self._registry.hooks.fire("claim", CurrentJob(work))
+        self._bench.submit(works)
         return None
 
     def _took(self, lane: Lane, reply: Any) -> ResponseError | None:
@@ -403,6 +408,9 @@ class ClaimLoop:
             "the lease on queue %s had run out: its jobs were given to others; begins anew",
             lane.keys.queue,
         )
+        for work in self._bench.running():
+            if work.claim.worker == lane.worker:
+                work.lost = True
         self._link.drop_pop(lane.keys.queue)
         lane.renew()
         self._register(lane)

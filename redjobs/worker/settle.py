@@ -9,7 +9,8 @@ from typing import Any
 from redjobs import commands
 from redjobs.codec import Codec
 from redjobs.commands import Command, Finished
-from redjobs.errors import PayloadError
+from redjobs.errors import PayloadError, Snooze
+from redjobs.hooks import Hooks
 from redjobs.job import JobError, append_error
 from redjobs.keys import Keys
 from redjobs.retry import (
@@ -25,7 +26,7 @@ from redjobs.retry import (
     Unrun,
     decide,
 )
-from redjobs.worker.work import Work
+from redjobs.worker.work import CurrentJob, Work
 
 
 @dataclass(slots=True)
@@ -108,3 +109,16 @@ def lost_works(settlement: Settlement, reply: Any) -> list[Work]:
         gone = set(reply)
         return [work for work in settlement.works if work.claim.id in gone]
     return list(settlement.works) if reply == "lost" else []
+
+
+def fire_outcomes(hooks: Hooks, works: Iterable[Work]) -> None:
+    """Tell the hooks what is settled: success, error, dead."""
+    if not (hooks.has("success") or hooks.has("error") or hooks.has("dead")):
+        return
+    for work in works:
+        if isinstance(work.outcome, Completed):
+            hooks.fire("success", CurrentJob(work), work.finished_at - work.started_at)
+        elif isinstance(work.outcome, Failed) and not isinstance(work.outcome.exception, Snooze):
+            hooks.fire("error", CurrentJob(work), work.outcome.exception)
+        if isinstance(work.decision, GiveUp):
+            hooks.fire("dead", CurrentJob(work), work.decision.error)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from redjobs.clock import from_ms
 from redjobs.errors import JobTimeout, PayloadError, Retry, Signal, Snooze
+from redjobs.hooks import Hooks
 from redjobs.job import Claim, JobError, JobOptions, unpack_errors, unpack_options
 from redjobs.registry import Handler, Registry
 from redjobs.retry import (
@@ -37,7 +38,6 @@ HARD_SECONDS = 0.5
 _NO_OPTIONS = JobOptions()
 
 
-@dataclass(frozen=True, slots=True)
 class CurrentJob:
     """What a handler may know about the job it runs: `redjobs.current_job()`.
 
@@ -45,36 +45,56 @@ class CurrentJob:
     twice: a job whose worker crashed runs again with the same id and attempt.
     """
 
-    id: str
-    queue: str
-    name: str
-    attempt: int
-    enqueued_at: datetime
-    run_at: datetime
+    __slots__ = ("_work", "attempt", "id", "name", "queue")
+
+    def __init__(self, work: Work) -> None:
+        claim = work.claim
+        self._work = work
+        self.id = claim.id
+        self.queue = claim.queue
+        #: Its handler, `module:qualname`.
+        self.name = claim.name
+        #: 1 for the first.
+        self.attempt = claim.attempt
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When the server accepted it."""
+        return from_ms(self._work.claim.enqueued_at_ms)
+
+    @property
+    def run_at(self) -> datetime:
+        """When it was due."""
+        return from_ms(self._work.claim.run_at_ms)
+
+    @property
+    def lost(self) -> bool:
+        """Whether this worker's lease has run out: another one has the job, and what this one does
+        to it will not be recorded. A long job may look now and then, and stop."""
+        return self._work.lost
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines carry the job's id."""
+        return logging.LoggerAdapter(logging.getLogger(self.name.partition(":")[0]), {"job_id": self.id})
+
+    def __repr__(self) -> str:
+        return f"<job {self.id} ({self.name}), attempt {self.attempt}>"
 
 
-_current: ContextVar[Claim | None] = ContextVar("redjobs_current_job", default=None)
+_current: ContextVar[Work | None] = ContextVar("redjobs_current_job", default=None)
 
 
 def current_job() -> CurrentJob | None:
     """The job that is running here; None outside of a handler."""
-    claim = _current.get()
-    if claim is None:
-        return None
-    return CurrentJob(
-        id=claim.id,
-        queue=claim.queue,
-        name=claim.name,
-        attempt=claim.attempt,
-        enqueued_at=from_ms(claim.enqueued_at_ms),
-        run_at=from_ms(claim.run_at_ms),
-    )
+    work = _current.get()
+    return None if work is None else CurrentJob(work)
 
 
 def current_id() -> str | None:
     """The id of the job that is running here: what a log line needs of it."""
-    claim = _current.get()
-    return None if claim is None else claim.id
+    work = _current.get()
+    return None if work is None else work.claim.id
 
 
 class Work:
@@ -91,6 +111,7 @@ class Work:
         "interrupt",
         "interrupted",
         "kwargs",
+        "lost",
         "options",
         "outcome",
         "started_at",
@@ -115,6 +136,8 @@ class Work:
         self.interrupted = False
         self.stops = False
         self.cancelled = False
+        #: The lease under which it was claimed has run out.
+        self.lost = False
 
     @property
     def is_async(self) -> bool:
@@ -142,11 +165,10 @@ def prepare(claim: Claim, registry: Registry, max_crashes: int = MAX_CRASHES) ->
     try:
         if claim.payload:
             work.args, work.kwargs = registry.codec.decode_call(claim.payload)
+        work.options = registry.defaults(handler, claim.queue)
         if claim.options:
             said = unpack_options(claim.options, key=claim.key, priority=0)
-            work.options = said.over(handler.defaults)
-        else:
-            work.options = handler.defaults
+            work.options = said.over(work.options)
         handler.check_call(work.args, work.kwargs)
     except PayloadError as error:
         work.outcome = Unreadable(_error(claim, f"PayloadError: {error}"))
@@ -184,15 +206,19 @@ def if_killed(work: Work) -> tuple[float, int]:
     return time.monotonic() + limit + HARD_SECONDS, delay_ms
 
 
-def execute(work: Work, call: Callable[[], object]) -> None:
+def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
     """Run the handler and set the outcome. Never raises, whatever the handler does.
 
     SystemExit, KeyboardInterrupt and their like are a job's failure too: a job does not end a worker.
     """
-    token = _current.set(work.claim)
+    token = _current.set(work)
     work.started_at = time.monotonic()
     try:
-        work.outcome = Completed(call())
+        if hooks.has("run"):
+            with hooks.around("run", CurrentJob(work)):
+                work.outcome = Completed(call())
+        else:
+            work.outcome = Completed(call())
     except BaseException as exception:  # noqa: BLE001 - see above
         work.outcome = failed(work, exception)
     finally:
@@ -200,12 +226,16 @@ def execute(work: Work, call: Callable[[], object]) -> None:
         _current.reset(token)
 
 
-async def execute_async(work: Work, call: Awaitable[object]) -> None:
+async def execute_async(work: Work, call: Awaitable[object], hooks: Hooks) -> None:
     """As `execute`, for a coroutine."""
-    _current.set(work.claim)
+    _current.set(work)
     work.started_at = time.monotonic()
     try:
-        work.outcome = Completed(await call)
+        if hooks.has("run"):
+            with hooks.around("run", CurrentJob(work)):
+                work.outcome = Completed(await call)
+        else:
+            work.outcome = Completed(await call)
     except BaseException as exception:  # noqa: BLE001 - a job does not end a worker
         work.outcome = failed(work, exception)
     finally:

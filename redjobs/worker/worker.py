@@ -15,7 +15,7 @@ import redis
 
 from redjobs.registry import Registry
 from redjobs.registry import registry as shared_registry
-from redjobs.worker.bench import Bench
+from redjobs.worker.bench import Bench, Surroundings
 from redjobs.worker.link import Link
 from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
@@ -43,12 +43,10 @@ class Worker:
         self._options = options
         self._seat = seat
         self._link = Link(client)
-        self._bench = Bench(
-            self._link.wake,
-            threads=options.threads,
-            concurrency=options.concurrency,
-            slots=None if seat is None else seat.slots,
-        )
+        slots = None if seat is None else seat.slots
+        around = Surroundings(self._link.wake, registry.hooks, slots)
+        self._bench = Bench(around, threads=options.threads, concurrency=options.concurrency)
+        self._hooks = registry.hooks
         upkeep = None if seat is not None else Upkeep(options, self._link.run_all)
         names = QueueNames(options, client)
         self._loop = ClaimLoop(options, registry, self._link, names, self._bench, upkeep, seat)
@@ -64,9 +62,11 @@ class Worker:
         """
         claims = threading.Thread(target=self._claim, name="redjobs-claims", daemon=True)
         with self._signals():
+            self._hooks.fire("worker_start", self)
             claims.start()
             self._bench.main.serve()
             claims.join()
+            self._hooks.fire("worker_stop", self)
         if self._error is not None:
             raise self._error
         return self._loop.failed_jobs
