@@ -9,6 +9,7 @@ from redjobs.settings import Server
 from redjobs.worker.apps import import_apps
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.startup import greet
 from redjobs.worker.supervisor import Supervisor
 from redjobs.worker.work import CurrentJob, current_job
 from redjobs.worker.worker import Worker
@@ -26,5 +27,6 @@ def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = 
     if options.processes > 0:
         return Supervisor(server, options, logs or {}).run()
     import_apps(options.apps)
+    greet(server, options)
     failed = Worker(connect.connect_worker(server), options).run()
     return 1 if options.burst and failed else 0

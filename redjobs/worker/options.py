@@ -47,8 +47,9 @@ class WorkerOptions:
     preload: bool = False
     #: Restart the children when a file of the app changes.
     reload: bool = False
-    #: Answer health checks on this port of 127.0.0.1.
+    #: Answer health checks on this port (0: any free one), of this address.
     health_port: int | None = None
+    health_host: str = "127.0.0.1"
     #: A job that was running when so many workers crashed is quarantined.
     max_crashes: int = 3
     sweep: SweepPolicy = field(default_factory=SweepPolicy)

@@ -49,7 +49,7 @@ class Outage:
         self._refusal = ""
         if self._since is not None:
             away = time.monotonic() - self._since
-            logger.log(self._level, "the server is back after %.1f s", away)
+            logger.log(min(self._level, logging.WARNING), "the server is back after %.1f s", away)
             self._since = None
 
     def _pause(self) -> float:

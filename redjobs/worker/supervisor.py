@@ -10,6 +10,7 @@ import signal
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -19,10 +20,12 @@ from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
 from redjobs.worker.brood import Child, Spawner
+from redjobs.worker.health import FRESH_SECONDS, serve_health
 from redjobs.worker.link import LOST, Link
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.salvage import Salvage
+from redjobs.worker.startup import check_server, greet
 from redjobs.worker.upkeep import Upkeep
 from redjobs.worker.watch import FileWatch
 
@@ -66,6 +69,7 @@ class Supervisor:
     """
 
     def __init__(self, server: Server, options: WorkerOptions, logs: dict[str, Any]) -> None:
+        self._server = server
         self._options = options
         self._pools = [Pool(replace(options, queues=queues), count) for queues, count in options.pools] or [
             Pool(options, options.processes)
@@ -85,8 +89,9 @@ class Supervisor:
         self._spawn_at = self._keep_at = 0.0
         self._stop_at: float | None = None
         self._stops = 0
-        self._was_ready = False
+        self._was_ready = self._has_checked = False
         self._failed_jobs = 0
+        self._health: dict[str, Any] = {"healthy": False, "judged_at": 0.0}
         self._exit_code = 0
 
     def run(self) -> int:
@@ -97,6 +102,8 @@ class Supervisor:
         for number in _SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._link.wake_fileno(), warn_on_full_buffer=False)
+        greet(self._server, self._options)
+        health = self._serve_health()
         self._spawn_missing()
         while self._children or self._is_wanted:
             self._look()
@@ -106,6 +113,8 @@ class Supervisor:
             self._obey(self._link.messages())
         self._keep()
         self._link.close()
+        if health is not None:
+            health.shutdown()
         if self._options.burst and self._failed_jobs:
             self._exit_code = self._exit_code or 1
         return self._exit_code
@@ -132,6 +141,7 @@ class Supervisor:
                 self._bury(child)
             else:
                 self._check(child, now)
+        self._health = self._judge_health(now)
         if self._stop_at is None:
             if self._options.reload and self._files.changed():
                 logger.info("a file has changed: restarts the children")
@@ -246,25 +256,53 @@ class Supervisor:
         if now < self._keep_at:
             return
         try:
-            if now >= self._upkeep.beat_at:
+            if now >= self._upkeep.beat_at or self._outage.is_down:
                 self._beat()
                 notify.watchdog()
+                if self._outage.is_down:
+                    # Whoever was cut off like us beats first, and is not swept.
+                    self._upkeep.soon()
+                self._outage.over()
             self._salvage.step()
             if now >= self._upkeep.sweep_at and self._stop_at is None:
                 self._upkeep.sweep_once({keys for c in self._children for keys, _ in c.lanes})
-            if self._outage.is_down:
-                self._upkeep.soon()
-            self._outage.over()
         except LOST as error:
             self._keep_at = now + self._outage.lost(error)
         except ResponseError as error:
             self._keep_at = now + self._outage.refused(error)
 
+    def _serve_health(self) -> ThreadingHTTPServer | None:
+        options = self._options
+        if options.health_port is None:
+            return None
+        health = serve_health(options.health_host, options.health_port, lambda: self._health)
+        logger.info("health checks on http://%s:%d/", *health.server_address[:2])
+        return health
+
+    def _judge_health(self, now: float) -> dict[str, Any]:
+        """Healthy: every child has just heard from the server. Answered to checks until judged anew."""
+        children = [child for child in self._children if not child.dismissed]
+        silent = [child.pid for child in children if now - child.slots.answered_at > FRESH_SECONDS]
+        present = bool(children) and self._stop_at is None
+        return {
+            "healthy": present and not silent and not self._outage.is_down,
+            "server": "gone" if self._outage.is_down else "there",
+            "children": len(children),
+            "silent": silent,
+            "stopping": self._stop_at is not None,
+            "judged_at": now,
+        }
+
     def _beat(self) -> None:
+        if not self._has_checked:
+            check_server(self._link.client)
+            self._has_checked = True
         workers: dict[Keys, list[str]] = {}
         for child in self._children:
             for keys, worker in child.lanes:
                 workers.setdefault(keys, []).append(worker)
+        if not workers:
+            self._link.client.ping()
         # Which ones have lost their lease their children learn when they take.
         self._upkeep.beat_once(workers)
 
