@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
 import redis
 import redis.asyncio
 
 from redjobs import connect, flows
-from redjobs.call import Call, call_at, call_in, new_job, run_at_of
-from redjobs.commands import Command
-from redjobs.errors import ResultTimeout
-from redjobs.flows import Flow
-from redjobs.job import Job, JobOptions, NewJob, State, Verdict, make_options
-from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
-from redjobs.queue import (
-    Backoffs,
-    enqueue_unknown,
+from redjobs.call import (
+    AnyArgs,
+    AnyFn,
+    Call,
+    Delay,
+    HandlerOptions,
+    Options,
+    call_at,
+    call_in,
     handler_options,
-    result_of,
-    result_pauses,
+    new_job,
+    options_of,
+    run_at_of,
 )
+from redjobs.commands import Command
+from redjobs.errors import ResultTimeout, SettingsError
+from redjobs.flows import Flow
+from redjobs.job import Job, JobOptions, NewJob, State, Verdict
+from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
+from redjobs.queue import enqueue_unknown, result_of, result_pauses
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
 from redjobs.settings import Server, resolve_url
+from redjobs.sweeper import SweepPolicy, SweepResult, sweep_once
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _LOST = (redis.ConnectionError, redis.TimeoutError)
 
@@ -54,7 +64,7 @@ class AsyncDriver:
                 reply = await self.client.evalsha(script.sha, len(keys), *keys, *command.args)
             except redis.exceptions.NoScriptError:
                 reply = await self.client.eval(script.text, len(keys), *keys, *command.args)
-        except redis.ConnectionError as error:
+        except _LOST as error:
             if self._answered or self._server is None:
                 raise
             raise connect.unavailable(self._server, error) from error
@@ -77,10 +87,11 @@ class AsyncDriver:
         if keys.queue not in self._announced:
             try:
                 await self.client.sadd(queues_key(keys.prefix), keys.queue)
-            except redis.ConnectionError as error:
+            except _LOST as error:
                 if self._answered or self._server is None:
                     raise
                 raise connect.unavailable(self._server, error) from error
+            self._answered = True
             self._announced.add(keys.queue)
 
 
@@ -101,6 +112,10 @@ class AsyncQueue:
         self._options = JobOptions()
         if client is not None:
             connect.check_client(client)
+            if not hasattr(client, "aclose"):
+                raise SettingsError(
+                    "AsyncQueue takes a client of redis.asyncio; for others, use redjobs.Queue"
+                )
             self._driver = AsyncDriver(client, None)
         else:
             server = resolve_url(url)
@@ -119,9 +134,9 @@ class AsyncQueue:
     def __repr__(self) -> str:
         return f"<AsyncQueue {self.name}>"
 
-    def options(self, **options: Any) -> AsyncQueue:
+    def options(self, **options: Unpack[Options]) -> AsyncQueue:
         """As `Queue.options`."""
-        made = make_options(**options).over(self._options)
+        made = options_of(options).over(self._options)
         twin = copy.copy(self)
         twin._options = made
         if made.queue is not None:
@@ -137,17 +152,14 @@ class AsyncQueue:
         self, delay: timedelta, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Job: ...
     @overload
+    async def enqueue_in(self, *, fn: Callable[[], Any], **delay: Unpack[Delay]) -> Job: ...
+    @overload
     async def enqueue_in(
-        self,
-        *,
-        fn: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = ...,
-        weeks: float = 0,
-        days: float = 0,
-        hours: float = 0,
-        minutes: float = 0,
-        seconds: float = 0,
+        self, *, fn: Callable[[*Ts], Any], args: tuple[*Ts], **delay: Unpack[Delay]
+    ) -> Job: ...
+    @overload
+    async def enqueue_in(
+        self, *, fn: AnyFn, args: AnyArgs = (), kwargs: Mapping[str, Any], **delay: Unpack[Delay]
     ) -> Job: ...
     async def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """As `Queue.enqueue_in`."""
@@ -158,13 +170,14 @@ class AsyncQueue:
         self, at: datetime | float, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Job: ...
     @overload
+    async def enqueue_at(self, *, at: datetime | float, fn: Callable[[], Any]) -> Job: ...
+    @overload
     async def enqueue_at(
-        self,
-        *,
-        at: datetime | float,
-        fn: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = ...,
+        self, *, at: datetime | float, fn: Callable[[*Ts], Any], args: tuple[*Ts]
+    ) -> Job: ...
+    @overload
+    async def enqueue_at(
+        self, *, at: datetime | float, fn: AnyFn, args: AnyArgs = (), kwargs: Mapping[str, Any]
     ) -> Job: ...
     async def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """As `Queue.enqueue_at`."""
@@ -176,18 +189,22 @@ class AsyncQueue:
 
     async def _enqueue(self, calls: Iterable[Call]) -> list[Job]:
         sent: list[str] = []
+        hooks = self.registry.hooks
+        with ExitStack() as around:
 
-        def jobs() -> Iterable[NewJob]:
-            for wanted in calls:
-                job = new_job(wanted, self._options, self.registry)
-                sent.append(job.id)
-                yield job
+            def jobs() -> Iterable[NewJob]:
+                for wanted in calls:
+                    job = new_job(wanted, self.name, self._options, self.registry)
+                    if hooks.has("enqueue"):
+                        around.enter_context(hooks.around("enqueue", job))
+                    sent.append(job.id)
+                    yield job
 
-        await self._driver.announce(self.keys)
-        try:
-            return await self._driver.drive(flows.enqueue(self.keys, jobs()))
-        except _LOST as error:
-            raise enqueue_unknown(sent, error) from error
+            await self._driver.announce(self.keys)
+            try:
+                return await self._driver.drive(flows.enqueue(self.keys, jobs()))
+            except _LOST as error:
+                raise enqueue_unknown(sent, error) from error
 
     async def get(self, id_or_key: str) -> Job:
         """As `Queue.get`."""
@@ -220,6 +237,10 @@ class AsyncQueue:
         """As `Queue.delete`."""
         return await self._driver.drive(flows.delete(self.keys, job_id))
 
+    async def sweep(self, policy: SweepPolicy | None = None) -> SweepResult:
+        """As `Queue.sweep`."""
+        return await self._driver.drive(sweep_once(self.keys, policy or SweepPolicy()))
+
     async def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:  # noqa: ASYNC109 - as Queue
         """As `Queue.result`."""
         pauses = result_pauses(timeout)
@@ -236,11 +257,11 @@ class AsyncQueue:
     def job(self, fn: Callable[P, R], /) -> AsyncJobFunction[P, R]: ...
     @overload
     def job(
-        self, *, backoff: Backoffs = None, **options: Any
+        self, **options: Unpack[HandlerOptions]
     ) -> Callable[[Callable[P, R]], AsyncJobFunction[P, R]]: ...
     def job(self, fn: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]  # mypy: as above
         """As `Queue.job`; the handler's `enqueue*` are awaited."""
-        made, function = handler_options(**options)
+        made, function = handler_options(options)
 
         def decorate(fn: Callable[P, R]) -> AsyncJobFunction[P, R]:
             handler = AsyncJobFunction(fn, made, function, self)
@@ -265,22 +286,27 @@ class AsyncJobFunction(Handler[P, R]):
         queue: AsyncQueue,
     ) -> None:
         super().__init__(fn, options, backoff)
-        self.queue = queue
+        self._queue = queue.options(queue=options.queue) if options.queue else queue
 
-    def options(self, **options: Any) -> AsyncJobFunction[P, R]:
+    @property
+    def queue(self) -> AsyncQueue:
+        """The queue that its `queue` option names; else the one it is bound to."""
+        return self._queue
+
+    def options(self, **options: Unpack[Options]) -> AsyncJobFunction[P, R]:
         """This handler with options for what is enqueued through it, as `Queue.options` takes them."""
         twin = copy.copy(self)
-        twin.queue = self.queue.options(**options)
+        twin._queue = self._queue.options(**options)
         return twin
 
     async def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run it on a worker, as soon as one is free."""
-        return await self.queue.enqueue(self.fn, *args, **kwargs)
+        return await self.queue.enqueue(self, *args, **kwargs)
 
     async def enqueue_in(self, delay: timedelta, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run it on a worker after `delay`."""
-        return await self.queue.enqueue_in(delay, self.fn, *args, **kwargs)
+        return await self.queue.enqueue_in(delay, self, *args, **kwargs)
 
     async def enqueue_at(self, at: datetime | float, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run it on a worker at an aware datetime or POSIX timestamp."""
-        return await self.queue.enqueue_at(at, self.fn, *args, **kwargs)
+        return await self.queue.enqueue_at(at, self, *args, **kwargs)

@@ -2,21 +2,81 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypedDict, Unpack
 
 from redjobs.clock import duration_ms, moment_ms
 from redjobs.errors import SettingsError
 from redjobs.ids import new_id
 from redjobs.job import JobOptions, NewJob, make_options
 from redjobs.registry import Registry
+from redjobs.retry import BackoffFunction
 
 P = ParamSpec("P")
 
-_UNITS = ("weeks", "days", "hours", "minutes", "seconds")
+#: What the keyword forms take together with `kwargs=`, where nothing can be checked.
+AnyFn = Callable[..., Any]
+AnyArgs = tuple[Any, ...] | list[Any]
+
 _NOW = ""
+
+
+class Delay(TypedDict, total=False):
+    """The units of `enqueue_in` in its keyword form; several add up."""
+
+    weeks: float
+    days: float
+    hours: float
+    minutes: float
+    seconds: float
+
+
+class _Common(TypedDict, total=False):
+    priority: int | None
+    max_attempts: int | None
+    timeout: timedelta | float | None
+    result_ttl: timedelta | float | None
+    queue: str | None
+
+
+class Options(_Common, total=False):
+    """What may be said of the jobs that are enqueued: see `Queue.options`."""
+
+    key: str | None
+    backoff: timedelta | float | list[float] | tuple[float, ...] | None
+
+
+class HandlerOptions(_Common, total=False):
+    """What may be said of a handler: see `Queue.job`."""
+
+    backoff: timedelta | float | list[float] | tuple[float, ...] | BackoffFunction | None
+
+
+_UNITS = tuple(Delay.__annotations__)
+_OPTIONS = tuple(field.name for field in fields(JobOptions))
+
+
+def options_of(said: Mapping[str, Any]) -> JobOptions:
+    """What `options` was given, checked. Raises SettingsError that names the option."""
+    for name in said:
+        if name not in _OPTIONS:
+            near = difflib.get_close_matches(name, _OPTIONS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise SettingsError(f"there is no option {name!r}; {hint}There are {', '.join(_OPTIONS)}")
+    return make_options(**said)
+
+
+def handler_options(said: Mapping[str, Any]) -> tuple[JobOptions, BackoffFunction | None]:
+    """What a decorator was given, checked."""
+    if "key" in said:
+        raise SettingsError("key= belongs to one job, not to its handler: use .options(key=...)")
+    backoff = said.get("backoff")
+    if not callable(backoff):
+        return options_of(said), None
+    return options_of({name: said[name] for name in said if name != "backoff"}), backoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +103,9 @@ class Call:
         """The same call, at an aware datetime or a POSIX timestamp."""
         return replace(self, run_at=str(moment_ms(moment)))
 
-    def with_options(self, **options: Any) -> Call:
+    def with_options(self, **options: Unpack[Options]) -> Call:
         """The same call with options, as `queue.options` takes them; all but `queue`."""
-        made = make_options(**options)
+        made = options_of(options)
         if made.queue is not None:
             raise SettingsError("enqueue_many sends to one queue: use queue.options(queue=...)")
         return replace(self, options=made.over(self.options))
@@ -69,7 +129,12 @@ def call_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     units = {unit: kwargs.pop(unit) for unit in _UNITS if unit in kwargs}
     if not units:
         raise SettingsError("enqueue_in needs a delay: weeks=, days=, hours=, minutes= or seconds=")
-    return _keyword_form("enqueue_in", kwargs).in_(timedelta(**units))
+    wanted = _keyword_form("enqueue_in", kwargs)
+    try:
+        delay = timedelta(**units)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(f"{', '.join(f'{u}={n!r}' for u, n in units.items())}: {error}") from None
+    return wanted.in_(delay)
 
 
 def call_at(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -96,14 +161,16 @@ def _keyword_form(verb: str, given: dict[str, Any]) -> Call:
             f"{verb} in its keyword form {problem}; the function's arguments go into"
             f" args=(...,) and kwargs={{...}}"
         )
-    args = given.get("args", ())
+    args, kwargs = given.get("args", ()), given.get("kwargs") or {}
     if not isinstance(args, tuple | list):
-        raise SettingsError(f"args is a tuple, like args=({args!r:.40},)")
-    return Call(given["fn"], tuple(args), given.get("kwargs") or {})
+        raise SettingsError(f"args is a tuple, like args=(7,), and not a {type(args).__name__}")
+    if not isinstance(kwargs, Mapping):
+        raise SettingsError(f"kwargs is a dict, like kwargs={{'a': 7}}, and not a {type(kwargs).__name__}")
+    return Call(given["fn"], tuple(args), kwargs)
 
 
-def new_job(wanted: Call, options: JobOptions, registry: Registry) -> NewJob:
-    """The job for a call; `options` are those of the queue.
+def new_job(wanted: Call, queue: str, options: JobOptions, registry: Registry) -> NewJob:
+    """The job for a call; `options` are those it is enqueued with.
 
     Raises HandlerError where the function cannot be a job, and PayloadError where the
     arguments do not fit its signature or cannot be encoded.
@@ -112,7 +179,7 @@ def new_job(wanted: Call, options: JobOptions, registry: Registry) -> NewJob:
     kwargs = wanted.kwargs or {}
     handler.check_call(wanted.args, kwargs)
     said = wanted.options.over(options)
-    priority = said.priority if said.priority is not None else handler.defaults.priority
+    priority = said.priority if said.priority is not None else registry.defaults(handler, queue).priority
     return NewJob(
         id=new_id(priority or 0),
         name=handler.name,

@@ -14,6 +14,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[wdhms])")
 #: Later than any real plan; a larger number is a unit mistake (microseconds, say).
 MAX_MS = 253_402_300_799_000  # the last second of year 9999
 
+#: From any now to come, this ends before the year 9999: 4,000 years.
+_MAX_DELAY_SECONDS = MAX_MS / 2000
+
 
 def duration_ms(value: timedelta | float) -> int:
     """Milliseconds of a timedelta or a number of seconds; negative ones are 0.
@@ -23,7 +26,7 @@ def duration_ms(value: timedelta | float) -> int:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise SettingsError(f"a delay is a timedelta or a number of seconds, not {type(value).__name__}")
-    if not math.isfinite(seconds) or seconds > MAX_MS / 1000:
+    if not -math.inf < seconds <= _MAX_DELAY_SECONDS:
         raise SettingsError(f"{value!r} is no delay that will ever end")
     return max(0, round(seconds * 1000))
 
@@ -63,11 +66,14 @@ def parse_duration(text: str) -> timedelta:
     """
     text = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return timedelta(seconds=float(text))
+        text += "s"
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise SettingsError(f"{text!r} is no duration; write 90s, 15m, 3d, 1h30m or 250ms")
-    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    if seconds > _MAX_DELAY_SECONDS:
+        raise SettingsError(f"{text!r} is no delay that will ever end")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(seconds: float) -> str:

@@ -68,7 +68,7 @@ def connect_async(server: Server) -> redis.asyncio.Redis:
     options.setdefault("max_connections", ASYNC_CONNECTIONS)
     options |= {"retry": _PatientAsyncRetry(), "retry_on_error": list(_LOST)}
     pool: Any = redis.asyncio.BlockingConnectionPool(**options, timeout=POOL_TIMEOUT_S)
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def connect_worker(server: Server, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> redis.Redis:
@@ -103,14 +103,15 @@ def check_client(client: Any) -> None:
 
 def unavailable(server: Server, error: Exception) -> ServerUnavailable:
     """What to raise when the first command fails: what is wrong, and the ways to get going."""
-    for each in _chain(error):
+    chain = _chain(error)
+    for each in chain:
         if isinstance(each, ServerUnavailable):
             return ServerUnavailable(str(each))
     where = f"{server} (from {server.source})"
     problem = (str(error) or type(error).__name__).replace(server.url, redact(server.url))
-    if isinstance(error, redis.AuthenticationError):
+    if any(isinstance(each, redis.AuthenticationError) for each in chain):
         return ServerUnavailable(f"the server at {where} does not let us in: {problem}")
-    if any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(error)):
+    if any(isinstance(each, ssl.SSLCertVerificationError) for each in chain):
         return ServerUnavailable(
             f"the certificate of the server at {where} is not trusted: {problem}\n"
             f"Name the certificate authority in the URL, ?ssl_ca_certs=/path/ca.pem. Where it is "
@@ -138,7 +139,7 @@ _NO_LIMIT = 2**31
 
 
 def _client(pool: Callable[..., Any], options: dict[str, Any]) -> redis.Redis:
-    return redis.Redis(connection_pool=pool(**options))
+    return redis.Redis.from_pool(pool(**options))  # whose close() closes the pool, too
 
 
 def _sync_options(server: Server) -> dict[str, Any]:

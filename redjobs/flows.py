@@ -113,6 +113,8 @@ def reschedule(keys: Keys, id_or_key: str, run_at: str) -> Flow[Verdict]:
 
 def requeue(keys: Keys, job_id: str) -> Flow[Verdict]:
     """Another life for a dead job."""
+    if not is_id(job_id):
+        return Verdict.NOT_FOUND
     word, text = yield commands.requeue(keys, job_id)
     if word == "keyed":
         word, text = yield commands.requeue(keys, job_id, text)
@@ -121,6 +123,8 @@ def requeue(keys: Keys, job_id: str) -> Flow[Verdict]:
 
 def delete(keys: Keys, job_id: str) -> Flow[Verdict]:
     """Forget a job that is over: dead, or completed with a result."""
+    if not is_id(job_id):
+        return Verdict.NOT_FOUND
     for place in (keys.dead, keys.completed):
         if (yield commands.delete(keys, place, [job_id])):
             return Verdict.DELETED

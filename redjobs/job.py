@@ -98,8 +98,10 @@ def make_options(
         raise SettingsError(f"priority is an integer (lower runs first), not {priority!r}")
     if priority is not None and abs(priority) > 10**15:
         raise SettingsError(f"priority={priority} is out of range: at most 10**15 either way")
-    if max_attempts is not None and (isinstance(max_attempts, bool) or max_attempts < 1):
-        raise SettingsError(f"max_attempts is 1 (never retry) or more, not {max_attempts!r}")
+    if max_attempts is not None and (
+        isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1
+    ):
+        raise SettingsError(f"max_attempts is a number, 1 (never retry) or more, not {max_attempts!r}")
     if key is not None:
         check_key(key)
     return JobOptions(
@@ -117,16 +119,27 @@ def check_key(key: str) -> str:
     """`key` if it can be a unique key: 1 to 512 characters. Raises SettingsError."""
     if not isinstance(key, str) or not 0 < len(key) <= 512:
         raise SettingsError(f"a unique key is a text of 1 to 512 characters, not {key!r:.80}")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"the unique key {key!r:.80} holds half of a character (a surrogate)") from None
     return key
 
 
 def _seconds(name: str, value: timedelta | float | None) -> float | None:
     if value is None:
         return None
-    milliseconds = duration_ms(value)
-    if milliseconds == 0:
+    seconds = _duration(name, value)
+    if seconds == 0:
         raise SettingsError(f"{name} must be longer than 0, not {value!r}")
-    return milliseconds / 1000
+    return seconds
+
+
+def _duration(name: str, value: timedelta | float) -> float:
+    try:
+        return duration_ms(value) / 1000
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _backoff(value: timedelta | float | list[float] | tuple[float, ...] | None) -> Backoff | None:
@@ -140,16 +153,23 @@ def _backoff(value: timedelta | float | list[float] | tuple[float, ...] | None) 
     if isinstance(value, list | tuple):
         if not value:
             raise SettingsError("a backoff list needs at least one delay")
-        return tuple(duration_ms(delay) / 1000 for delay in value)
-    return duration_ms(value) / 1000
+        return tuple(_duration("backoff", delay) for delay in value)
+    return _duration("backoff", value)
 
 
 def pack_options(options: JobOptions) -> bytes:
     """What a job's hash stores of its options: only what was said, b'' for nothing."""
     if options == _NO_OPTIONS:
         return b""
-    said = {name: value for name in _STORED if (value := getattr(options, name)) is not None}
+    said = {name: _small(value) for name in _STORED if (value := getattr(options, name)) is not None}
     return bytes(msgpack.packb(said)) if said else b""
+
+
+def _small(value: Backoff) -> object:
+    """Whole seconds as integers: a byte instead of nine, so that the hash stays compact."""
+    if isinstance(value, tuple):
+        return [_small(delay) for delay in value]
+    return int(value) if value == int(value) else value
 
 
 def unpack_options(data: bytes, *, key: str | None, priority: int) -> JobOptions:
@@ -157,15 +177,13 @@ def unpack_options(data: bytes, *, key: str | None, priority: int) -> JobOptions
 
     Raises PayloadError where the bytes are no options.
     """
+    found = JobOptions(priority=priority or None, key=key)
     if not data:
-        return JobOptions(priority=priority or None, key=key)
+        return found
     try:
-        said = msgpack.unpackb(data, strict_map_key=True)
-        known = {name: said[name] for name in _STORED if name in said}
-        if isinstance(known.get("backoff"), list):
-            known["backoff"] = tuple(float(delay) for delay in known["backoff"])
-        return JobOptions(priority=priority or None, key=key, **known)
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+        said = msgpack.unpackb(data).items()
+        return make_options(**{name: value for name, value in said if name in _STORED}).over(found)
+    except (ValueError, TypeError, AttributeError, SettingsError, msgpack.UnpackException) as error:
         raise PayloadError(f"the stored options cannot be read: {type(error).__name__}") from None
 
 
@@ -187,20 +205,34 @@ class JobError:
 
 
 def append_error(packed: bytes, error: JobError) -> bytes:
-    """An error history with one more entry, bounded in count and size, newest last."""
-    entry = [error.at_ms, error.attempt, error.error[:MAX_ERROR_BYTES]]
-    entry.append(error.traceback[-MAX_ERROR_BYTES:])
-    try:
-        history = msgpack.unpackb(packed) if packed else []
-    except (ValueError, msgpack.UnpackException):
-        history = []
-    return bytes(msgpack.packb([*history, entry][-MAX_ERRORS:], unicode_errors="replace"))
+    """An error history with one more entry, bounded in count and size, newest last.
+
+    What happened again to the same attempt, such as a handler that is still unknown, replaces
+    its entry: it would push the others out.
+    """
+    history = list(unpack_errors(packed))
+    if history and (history[-1].attempt, history[-1].error) == (error.attempt, error.error):
+        history.pop()
+    entries = [
+        (
+            each.at_ms,
+            each.attempt,
+            each.error.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore"),
+            each.traceback.encode(errors="replace")[-MAX_ERROR_BYTES:].decode(errors="ignore"),
+        )
+        for each in [*history, error][-MAX_ERRORS:]
+    ]
+    return bytes(msgpack.packb(entries))
 
 
 def unpack_errors(packed: bytes) -> tuple[JobError, ...]:
     """The error history in a job's hash; an unreadable one is empty, for it is only history."""
     try:
-        return tuple(JobError(*entry) for entry in msgpack.unpackb(packed)) if packed else ()
+        entries = msgpack.unpackb(packed) if packed else ()
+        return tuple(
+            JobError(int(at_ms), int(attempt), str(error), str(traceback))
+            for at_ms, attempt, error, traceback, *_ in entries
+        )
     except (ValueError, TypeError, msgpack.UnpackException):
         return ()
 
@@ -253,7 +285,7 @@ class Job:
 
 def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: Mapping[bytes, bytes]) -> Job:
     """The snapshot of a job's hash; `score_ms` is its score where its state has one."""
-    text = {name: raw[name].decode() for name in (b"name", b"worker", b"key") if name in raw}
+    text = {name: raw[name].decode(errors="replace") for name in (b"name", b"worker", b"key") if name in raw}
     number = {
         name: int(raw[name])
         for name in (
@@ -269,7 +301,12 @@ def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: M
     enqueued_at = number.get(b"enqueued_at", 0)
     run_at = score_ms if state is State.SCHEDULED else number.get(b"run_at", enqueued_at)
     ended = score_ms if state is State.DEAD else number.get(b"completed_at")
-    options = unpack_options(raw.get(b"options", b""), key=text.get(b"key"), priority=priority_of(job_id))
+    key, priority = text.get(b"key"), priority_of(job_id)
+    try:
+        options = unpack_options(raw.get(b"options", b""), key=key, priority=priority)
+    except PayloadError:
+        # A worker buries this job; people must be able to look at it all the same.
+        options = JobOptions(priority=priority or None, key=key)
     return Job(
         id=job_id,
         queue=queue,

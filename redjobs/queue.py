@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
 import redis
 
 from redjobs import connect, flows
-from redjobs.call import Call, call_at, call_in, new_job, run_at_of
+from redjobs.call import (
+    AnyArgs,
+    AnyFn,
+    Call,
+    Delay,
+    HandlerOptions,
+    Options,
+    call_at,
+    call_in,
+    handler_options,
+    new_job,
+    options_of,
+    run_at_of,
+)
 from redjobs.commands import Command
 from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, ResultTimeout, SettingsError
 from redjobs.flows import Flow
-from redjobs.job import Job, JobOptions, NewJob, State, Verdict, make_options
+from redjobs.job import Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
 from redjobs.settings import Server, resolve_url
+from redjobs.sweeper import SweepPolicy, SweepResult, sweep_once
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _LOST = (redis.ConnectionError, redis.TimeoutError)
 
@@ -46,7 +62,7 @@ class Driver:
                 reply = self.client.evalsha(script.sha, len(keys), *keys, *command.args)
             except redis.exceptions.NoScriptError:
                 reply = self.client.eval(script.text, len(keys), *keys, *command.args)
-        except redis.ConnectionError as error:
+        except _LOST as error:
             if self._answered or self._server is None:
                 raise
             raise connect.unavailable(self._server, error) from error
@@ -68,10 +84,11 @@ class Driver:
         if keys.queue not in self._announced:
             try:
                 self.client.sadd(queues_key(keys.prefix), keys.queue)
-            except redis.ConnectionError as error:
+            except _LOST as error:
                 if self._answered or self._server is None:
                     raise
                 raise connect.unavailable(self._server, error) from error
+            self._answered = True
             self._announced.add(keys.queue)
 
 
@@ -99,6 +116,8 @@ class Queue:
         self._options = JobOptions()
         if client is not None:
             connect.check_client(client)
+            if hasattr(client, "aclose"):
+                raise SettingsError("this client is for coroutines, and so is redjobs.AsyncQueue")
             self._driver = Driver(client, None)
         else:
             server = resolve_url(url)
@@ -117,14 +136,14 @@ class Queue:
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"
 
-    def options(self, **options: Any) -> Queue:
+    def options(self, **options: Unpack[Options]) -> Queue:
         """This queue with options for what is enqueued through it.
 
         priority: int, lower runs first. key: unique while its job lives; what a second enqueue
         gets is the job that is there. max_attempts: int. backoff: seconds or a list of seconds
         by attempt. timeout, result_ttl: timedelta or seconds. queue: another queue's name.
         """
-        made = make_options(**options).over(self._options)
+        made = options_of(options).over(self._options)
         twin = copy.copy(self)
         twin._options = made
         if made.queue is not None:
@@ -142,17 +161,12 @@ class Queue:
         self, delay: timedelta, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Job: ...
     @overload
+    def enqueue_in(self, *, fn: Callable[[], Any], **delay: Unpack[Delay]) -> Job: ...
+    @overload
+    def enqueue_in(self, *, fn: Callable[[*Ts], Any], args: tuple[*Ts], **delay: Unpack[Delay]) -> Job: ...
+    @overload
     def enqueue_in(
-        self,
-        *,
-        fn: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = ...,
-        weeks: float = 0,
-        days: float = 0,
-        hours: float = 0,
-        minutes: float = 0,
-        seconds: float = 0,
+        self, *, fn: AnyFn, args: AnyArgs = (), kwargs: Mapping[str, Any], **delay: Unpack[Delay]
     ) -> Job: ...
     def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """Run a function after a delay, which the server measures.
@@ -167,13 +181,12 @@ class Queue:
         self, at: datetime | float, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> Job: ...
     @overload
+    def enqueue_at(self, *, at: datetime | float, fn: Callable[[], Any]) -> Job: ...
+    @overload
+    def enqueue_at(self, *, at: datetime | float, fn: Callable[[*Ts], Any], args: tuple[*Ts]) -> Job: ...
+    @overload
     def enqueue_at(
-        self,
-        *,
-        at: datetime | float,
-        fn: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] = ...,
+        self, *, at: datetime | float, fn: AnyFn, args: AnyArgs = (), kwargs: Mapping[str, Any]
     ) -> Job: ...
     def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """Run a function at an aware datetime or POSIX timestamp; a past one is now.
@@ -192,18 +205,22 @@ class Queue:
 
     def _enqueue(self, calls: Iterable[Call]) -> list[Job]:
         sent: list[str] = []
+        hooks = self.registry.hooks
+        with ExitStack() as around:
 
-        def jobs() -> Iterable[NewJob]:
-            for wanted in calls:
-                job = new_job(wanted, self._options, self.registry)
-                sent.append(job.id)
-                yield job
+            def jobs() -> Iterable[NewJob]:
+                for wanted in calls:
+                    job = new_job(wanted, self.name, self._options, self.registry)
+                    if hooks.has("enqueue"):
+                        around.enter_context(hooks.around("enqueue", job))
+                    sent.append(job.id)
+                    yield job
 
-        self._driver.announce(self.keys)
-        try:
-            return self._driver.drive(flows.enqueue(self.keys, jobs()))
-        except _LOST as error:
-            raise enqueue_unknown(sent, error) from error
+            self._driver.announce(self.keys)
+            try:
+                return self._driver.drive(flows.enqueue(self.keys, jobs()))
+            except _LOST as error:
+                raise enqueue_unknown(sent, error) from error
 
     # One job -------------------------------------------------------------------------------
 
@@ -240,6 +257,10 @@ class Queue:
         """Forget a job that is over: dead, or completed with its result."""
         return self._driver.drive(flows.delete(self.keys, job_id))
 
+    def sweep(self, policy: SweepPolicy | None = None) -> SweepResult:
+        """One maintenance pass, as workers do by themselves: promote, recover, trim. Bounded calls."""
+        return self._driver.drive(sweep_once(self.keys, policy or SweepPolicy()))
+
     def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:
         """What a job returned that was enqueued with `result_ttl`, waiting up to `timeout`.
 
@@ -262,9 +283,7 @@ class Queue:
     @overload
     def job(self, fn: Callable[P, R], /) -> JobFunction[P, R]: ...
     @overload
-    def job(
-        self, *, backoff: Backoffs = None, **options: Any
-    ) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+    def job(self, **options: Unpack[HandlerOptions]) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
     def job(self, fn: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]  # mypy: as above
         """A decorator: the function may be run by workers, and has `enqueue*` of this queue.
 
@@ -276,9 +295,6 @@ class Queue:
     def close(self) -> None:
         """Close the client's connections. The queue may be used again."""
         self._driver.client.close()
-
-
-Backoffs = timedelta | float | list[float] | BackoffFunction | None
 
 
 class JobFunction(Handler[P, R]):
@@ -293,31 +309,32 @@ class JobFunction(Handler[P, R]):
     ) -> None:
         super().__init__(fn, options, backoff)
         self._queue = queue
-        self._said: dict[str, Any] = {}
+        self._said: Options = {"queue": options.queue} if options.queue else {}
 
     @property
     def queue(self) -> Queue:
-        """The queue it is bound to; else the one its `queue` option names, by default `default`."""
-        found = self._queue or default_queue(self.defaults.queue or "default")
+        """The queue that its `queue` option names; else the one it is bound to, or `default`."""
+        found = self._queue or default_queue(self._said.get("queue") or "default")
         return found.options(**self._said) if self._said else found
 
-    def options(self, **options: Any) -> JobFunction[P, R]:
+    def options(self, **options: Unpack[Options]) -> JobFunction[P, R]:
         """This handler with options for what is enqueued through it, as `Queue.options` takes them."""
+        options_of(options)
         twin = copy.copy(self)
         twin._said = {**self._said, **options}
         return twin
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run it on a worker, as soon as one is free."""
-        return self.queue.enqueue(self.fn, *args, **kwargs)
+        return self.queue.enqueue(self, *args, **kwargs)
 
     def enqueue_in(self, delay: timedelta, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run it on a worker after `delay`."""
-        return self.queue.enqueue_in(delay, self.fn, *args, **kwargs)
+        return self.queue.enqueue_in(delay, self, *args, **kwargs)
 
     def enqueue_at(self, at: datetime | float, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run it on a worker at an aware datetime or POSIX timestamp."""
-        return self.queue.enqueue_at(at, self.fn, *args, **kwargs)
+        return self.queue.enqueue_at(at, self, *args, **kwargs)
 
 
 _default_queues: dict[str, Queue] = {}
@@ -333,7 +350,7 @@ def default_queue(name: str) -> Queue:
 @overload
 def job(fn: Callable[P, R], /) -> JobFunction[P, R]: ...
 @overload
-def job(*, backoff: Backoffs = None, **options: Any) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
+def job(**options: Unpack[HandlerOptions]) -> Callable[[Callable[P, R]], JobFunction[P, R]]: ...
 def job(fn: Any = None, /, **options: Any) -> Any:
     """A decorator like `Queue.job` that binds to a queue later.
 
@@ -343,17 +360,8 @@ def job(fn: Any = None, /, **options: Any) -> Any:
     return _decorate(None, shared_registry, fn, options)
 
 
-def handler_options(*, backoff: Backoffs = None, **options: Any) -> tuple[JobOptions, BackoffFunction | None]:
-    """What a decorator was given, checked."""
-    if "key" in options:
-        raise SettingsError("key= belongs to one job, not to its handler: use .options(key=...)")
-    if callable(backoff):
-        return make_options(**options), backoff
-    return make_options(backoff=backoff, **options), None
-
-
 def _decorate(queue: Queue | None, registry: Registry, fn: Any, options: dict[str, Any]) -> Any:
-    made, function = handler_options(**options)
+    made, function = handler_options(options)
 
     def decorate(fn: Callable[P, R]) -> JobFunction[P, R]:
         handler = JobFunction(fn, made, function, queue)
@@ -368,9 +376,9 @@ def _decorate(queue: Queue | None, registry: Registry, fn: Any, options: dict[st
 
 def enqueue_unknown(sent: list[str], error: Exception) -> EnqueueUnknown:
     """The truth after the last retry failed."""
-    shown = ", ".join(sent[-3:])
+    shown = f"job {sent[0]}" if len(sent) == 1 else f"{len(sent)} jobs, the last of them {sent[-1]},"
     return EnqueueUnknown(
-        f"the server's reply was lost ({type(error).__name__}): job {shown} may or may not be"
+        f"the server's reply was lost ({type(error).__name__}): {shown} may or may not be"
         " enqueued; queue.get(id) tells, once the server is back",
         tuple(sent),
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from datetime import timedelta
 from types import FunctionType, ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from redjobs.codec import Codec
 from redjobs.errors import HandlerError, PayloadError
-from redjobs.job import JobOptions
+from redjobs.hooks import Hooks
+from redjobs.job import JobOptions, make_options
 from redjobs.retry import BackoffFunction
 
 P = ParamSpec("P")
@@ -76,15 +77,20 @@ def _plain_arity(signature: inspect.Signature) -> tuple[int, int]:
 def name_of(fn: Callable[..., Any]) -> str:
     """The name under which a worker finds this function. Raises HandlerError where none could."""
     if not isinstance(fn, FunctionType):
-        kind = "a partial" if isinstance(fn, partial) else f"a {type(fn).__name__}"
-        raise HandlerError(f"{fn!r} is {kind}, not a function of a module; write a function that calls it")
+        # Not its repr: a partial shows its arguments there, and a method its object.
+        raise HandlerError(
+            f"{getattr(fn, '__qualname__', 'this')} is a {type(fn).__name__}, not a function of a module;"
+            " write a function that calls it"
+        )
     module, qualname = fn.__module__, fn.__qualname__
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise HandlerError(f"{qualname} is a generator: a call of it would run nothing of it")
     if "<lambda>" in qualname:
         raise HandlerError("a lambda has no name that a worker could find; define a function")
     if "<locals>" in qualname:
         raise HandlerError(
-            f"{qualname} is defined inside a function, where no worker can find it;"
-            " define it at the top of a module"
+            f"{qualname} is defined inside a function, where no worker can find it; define it at"
+            " the top of a module (and if a decorator made it, let that use functools.wraps)"
         )
     if "." in qualname:
         raise HandlerError(f"{qualname} belongs to a class; define a function of the module")
@@ -105,6 +111,9 @@ class Registry:
         #: Modules that the operator named, or that define a decorated handler.
         self.modules: set[str] = set()
         self.codec = Codec(self.modules)
+        self.hooks = Hooks()
+        #: Options of all jobs of a queue, where neither the job nor its handler says anything.
+        self.queue_options: dict[str, JobOptions] = {}
         self._handlers: dict[str, Handler[..., Any]] = {}
         self._seen: dict[Callable[..., Any], Handler[..., Any]] = {}
 
@@ -120,13 +129,14 @@ class Registry:
         """
         self.modules.add(module.__name__)
         count = 0
-        for value in vars(module).values():
+        for name, value in list(vars(module).items()):
             if isinstance(value, Handler):
                 count += 1
             elif (
                 isinstance(value, FunctionType)
-                and value.__module__ == module.__name__
-                and not set("<.") & set(value.__qualname__)
+                and (value.__module__, value.__qualname__) == (module.__name__, name)
+                and not inspect.isgeneratorfunction(value)
+                and not inspect.isasyncgenfunction(value)
             ):
                 self._handlers.setdefault(name_of(value), self.handler_of(value))
                 count += 1
@@ -135,6 +145,30 @@ class Registry:
     def get(self, name: str) -> Handler[..., Any] | None:
         """The handler that a worker may run under this name."""
         return self._handlers.get(name)
+
+    def set_queue_options(
+        self,
+        queue: str,
+        *,
+        priority: int | None = None,
+        max_attempts: int | None = None,
+        backoff: timedelta | float | list[float] | None = None,
+        timeout: timedelta | float | None = None,
+        result_ttl: timedelta | float | None = None,
+    ) -> None:
+        """Options of all jobs of a queue, in the programs that enqueue as well as in the workers."""
+        self.queue_options[queue] = make_options(
+            priority=priority,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            timeout=timeout,
+            result_ttl=result_ttl,
+        )
+
+    def defaults(self, handler: Handler[..., Any], queue: str) -> JobOptions:
+        """The options of a handler's job in a queue, where the job itself says nothing."""
+        of_queue = self.queue_options.get(queue)
+        return handler.defaults if of_queue is None else handler.defaults.over(of_queue)
 
     @property
     def names(self) -> list[str]:
@@ -151,14 +185,17 @@ class Registry:
         handler = self._seen.get(fn) if isinstance(fn, FunctionType) else None
         if handler is None:
             name = name_of(fn)
-            found = getattr(sys.modules.get(fn.__module__), fn.__name__, None)
+            found = getattr(sys.modules.get(fn.__module__), fn.__qualname__, None)
             if isinstance(found, Handler) and found.fn is fn:
                 return found
             if found is not fn:
                 raise HandlerError(
                     f"{name} is another function by now: what {fn.__module__} calls"
-                    f" {fn.__name__!r} is {found!r}"
+                    f" {fn.__qualname__!r} is {found!r:.200}"
                 )
+            registered = self._handlers.get(name)
+            if registered is not None and registered.fn is fn:
+                return registered
             handler = self._seen[fn] = Handler(fn)
             self.modules.add(fn.__module__)
         return handler

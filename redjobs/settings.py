@@ -198,7 +198,7 @@ def _check(url: str, source: str) -> None:
     if parts.fragment:
         raise SettingsError(f"{_where(url, source)} has a # in it; write it as %23")
     if parts.scheme == "unix":
-        if not parts.path:
+        if not parts.path or parts.hostname:
             raise SettingsError(
                 f"{_where(url, source)} must name an absolute path, as in unix:///run/redis.sock"
             )

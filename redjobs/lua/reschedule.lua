@@ -19,6 +19,7 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local held = redis.call('HMGET', job, 'name', 'token')
 local waits = redis.call('ZSCORE', scheduled, id)
+local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
 redis.call('LLEN', ready)
 redis.call('LLEN', list)
 if not held[1] then return {'missing', 0} end
@@ -37,6 +38,6 @@ end
 redis.call('HSET', job, 'run_at', at_ms)
 redis.call('ZADD', scheduled, at_ms, id)
 if stands then redis.call('LREM', list, 1, id) end
-local head = redis.call('ZRANGE', scheduled, 0, 0)
-if head[1] == id and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
+local earliest = head[2] and tonumber(head[2]) or math.huge
+if at_ms < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'rescheduled', at_ms}

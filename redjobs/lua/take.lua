@@ -23,8 +23,8 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 redis.call('LLEN', processing)
-redis.call('LLEN', ready)
-redis.call('ZCARD', levels)
+redis.call('LRANGE', ready, 0, 0)
+redis.call('ZRANGE', levels, 0, 0)
 local list_of = {['0'] = ready}
 for a = 7, #ARGV do
   list_of[ARGV[a]] = KEYS[a - 1]

@@ -11,10 +11,9 @@ from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.startup import greet
 from redjobs.worker.supervisor import Supervisor
-from redjobs.worker.work import CurrentJob, current_job
 from redjobs.worker.worker import Worker
 
-__all__ = ["CurrentJob", "Worker", "WorkerOptions", "current_job", "import_apps", "start"]
+__all__ = ["Worker", "WorkerOptions", "import_apps", "start"]
 
 
 def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = None) -> int:

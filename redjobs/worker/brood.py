@@ -107,22 +107,20 @@ class Spawner:
         count = options.threads + options.concurrency
         board, crashes = shared_file(Slots.size(count)), shared_file(0)
         ours, theirs = socket.socketpair()
-        fds = (theirs.fileno(), board, crashes)
-        # Popen's own bookkeeping is not used: `reap` notices the end of every child, and as the
-        # first process of a container also of those that are not ours.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "redjobs.worker.child", *map(str, fds)],
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-        )
-        process.returncode = 0
-        theirs.close()
         channel = Channel(ours)
-        channel.send(options=asdict(options), server=self._server, logs=self._logs)
-        return Child(options, process.pid, channel, Slots(board, count), crashes)
+        told = {"options": asdict(options), "server": self._server, "logs": self._logs}
+        pid = self._start(channel, told, (theirs.fileno(), board, crashes))
+        theirs.close()
+        return Child(options, pid, channel, Slots(board, count), crashes)
 
-    @staticmethod
-    def reap(children: list[Child]) -> None:
+    def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
+        channel.send(**told)
+        return start_module("redjobs.worker.child", *fds)
+
+    def renew(self) -> None:
+        """From now on, children run the app's newest code."""
+
+    def reap(self, children: list[Child]) -> None:
         """Give the children that have ended their status."""
         of_pid = {child.pid: child for child in children}
         while True:
@@ -134,6 +132,19 @@ class Spawner:
                 return
             if pid in of_pid:
                 of_pid[pid].status = status
+
+
+def start_module(module: str, *fds: int) -> int:
+    """Start `python -m module FD…` with these descriptors. Returns its pid.
+
+    Popen's own bookkeeping is not used: `reap` notices the end of every child, and, as the first
+    process of a container, also of those that are not ours.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, fds)], pass_fds=fds, stdin=subprocess.DEVNULL
+    )
+    process.returncode = 0
+    return process.pid
 
 
 def server_from_dict(told: dict[str, Any]) -> Server:

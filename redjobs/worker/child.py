@@ -41,11 +41,9 @@ def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
     server = server_from_dict(told["server"])
     try:
         import_apps(options.apps)
-    except SettingsError as error:
-        channel.send(say="fatal", text=str(error))
-        return CANNOT_IMPORT
-    except BaseException:  # noqa: BLE001 - whatever an app's import raises
-        channel.send(say="fatal", text=traceback.format_exc())
+    except BaseException as error:  # noqa: BLE001 - whatever an app's import raises
+        text = str(error) if isinstance(error, SettingsError) else traceback.format_exc()
+        channel.send(say="fatal", text=text)
         return CANNOT_IMPORT
     return serve(channel, board_fd, server, options)
 

@@ -10,7 +10,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from redjobs.worker.work import current_id
+from redjobs.current import current_id
 
 _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m", "DEBUG": "\033[2m"}
 

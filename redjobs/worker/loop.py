@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from redjobs import commands
 from redjobs.commands import Begun, Command
+from redjobs.current import CurrentJob
 from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
 from redjobs.ids import new_token
 from redjobs.keys import Keys
@@ -32,7 +33,7 @@ from redjobs.worker.queues import QueueNames
 from redjobs.worker.seat import Seat
 from redjobs.worker.settle import Settlement, fire_outcomes, lost_works, settle
 from redjobs.worker.upkeep import Upkeep
-from redjobs.worker.work import CurrentJob, Work, prepare
+from redjobs.worker.work import Work, prepare
 
 logger = logging.getLogger("redjobs.worker")
 

@@ -9,6 +9,7 @@ from typing import Any
 from redjobs import commands
 from redjobs.codec import Codec
 from redjobs.commands import Command, Finished
+from redjobs.current import CurrentJob
 from redjobs.errors import PayloadError, Snooze
 from redjobs.hooks import Hooks
 from redjobs.job import JobError, append_error
@@ -26,7 +27,7 @@ from redjobs.retry import (
     Unrun,
     decide,
 )
-from redjobs.worker.work import CurrentJob, Work
+from redjobs.worker.work import Work
 
 
 @dataclass(slots=True)

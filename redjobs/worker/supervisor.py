@@ -20,6 +20,7 @@ from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
 from redjobs.worker.brood import Child, Spawner
+from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import FRESH_SECONDS, serve_health
 from redjobs.worker.link import LOST, Link
 from redjobs.worker.options import WorkerOptions
@@ -75,7 +76,7 @@ class Supervisor:
             Pool(options, options.processes)
         ]
         self._link = Link(connect.connect_worker(server))
-        self._spawner = Spawner(server, logs)
+        self._spawner = ForkSpawner(server, logs, options.apps) if options.preload else Spawner(server, logs)
         self._upkeep = Upkeep(options, self._link.run_all)
         self._salvage = Salvage(self._link)
         self._outage = Outage()
@@ -234,6 +235,7 @@ class Supervisor:
 
     def _reload(self) -> None:
         """New code: replace the children one by one."""
+        self._spawner.renew()
         self._outdated = deque(child for child in self._children if not child.dismissed)
 
     def _replace_outdated(self) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from datetime import datetime
 from typing import Any
 
-from redjobs.clock import from_ms
+from redjobs.current import CurrentJob, current
 from redjobs.errors import JobTimeout, PayloadError, Retry, Signal, Snooze
 from redjobs.hooks import Hooks
 from redjobs.job import Claim, JobError, JobOptions, unpack_errors, unpack_options
@@ -36,65 +33,6 @@ KNOWN_FORMAT = 1
 HARD_SECONDS = 0.5
 
 _NO_OPTIONS = JobOptions()
-
-
-class CurrentJob:
-    """What a handler may know about the job it runs: `redjobs.current_job()`.
-
-    `id` and `attempt` together name this attempt, and make a key for work that must not be done
-    twice: a job whose worker crashed runs again with the same id and attempt.
-    """
-
-    __slots__ = ("_work", "attempt", "id", "name", "queue")
-
-    def __init__(self, work: Work) -> None:
-        claim = work.claim
-        self._work = work
-        self.id = claim.id
-        self.queue = claim.queue
-        #: Its handler, `module:qualname`.
-        self.name = claim.name
-        #: 1 for the first.
-        self.attempt = claim.attempt
-
-    @property
-    def enqueued_at(self) -> datetime:
-        """When the server accepted it."""
-        return from_ms(self._work.claim.enqueued_at_ms)
-
-    @property
-    def run_at(self) -> datetime:
-        """When it was due."""
-        return from_ms(self._work.claim.run_at_ms)
-
-    @property
-    def lost(self) -> bool:
-        """Whether this worker's lease has run out: another one has the job, and what this one does
-        to it will not be recorded. A long job may look now and then, and stop."""
-        return self._work.lost
-
-    @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the job's id."""
-        return logging.LoggerAdapter(logging.getLogger(self.name.partition(":")[0]), {"job_id": self.id})
-
-    def __repr__(self) -> str:
-        return f"<job {self.id} ({self.name}), attempt {self.attempt}>"
-
-
-_current: ContextVar[Work | None] = ContextVar("redjobs_current_job", default=None)
-
-
-def current_job() -> CurrentJob | None:
-    """The job that is running here; None outside of a handler."""
-    work = _current.get()
-    return None if work is None else CurrentJob(work)
-
-
-def current_id() -> str | None:
-    """The id of the job that is running here: what a log line needs of it."""
-    work = _current.get()
-    return None if work is None else work.claim.id
 
 
 class Work:
@@ -211,7 +149,7 @@ def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
 
     SystemExit, KeyboardInterrupt and their like are a job's failure too: a job does not end a worker.
     """
-    token = _current.set(work)
+    token = current.set(work)
     work.started_at = time.monotonic()
     try:
         if hooks.has("run"):
@@ -223,12 +161,12 @@ def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
         work.outcome = failed(work, exception)
     finally:
         work.finished_at = time.monotonic()
-        _current.reset(token)
+        current.reset(token)
 
 
 async def execute_async(work: Work, call: Awaitable[object], hooks: Hooks) -> None:
     """As `execute`, for a coroutine."""
-    _current.set(work)
+    current.set(work)
     work.started_at = time.monotonic()
     try:
         if hooks.has("run"):

@@ -1,0 +1,98 @@
+"""`redjobs check`"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from redjobs.cli.common import Target, as_json, connected
+from redjobs.cli.params import DURATION
+from redjobs.cli.text import age, printable, say, say_json
+from redjobs.clock import format_duration
+from redjobs.snapshots import QueueStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A limit, and what was found instead; durations in seconds."""
+
+    queue: str
+    limit: str
+    allowed: float
+    found: float
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"queue": self.queue, "limit": self.limit, "allowed": self.allowed, "found": self.found}
+
+
+@click.command
+@click.argument("queue", nargs=-1)
+@click.option("--max-latency", type=DURATION, help="No job has been due for longer than this.")
+@click.option(
+    "--max-late", type=click.IntRange(min=0), metavar="N", help="No more jobs are due and have not begun."
+)
+@click.option("--max-dead", type=click.IntRange(min=0), metavar="N", help="No more jobs are dead.")
+@click.option(
+    "--min-workers", type=click.IntRange(min=0), metavar="N", help="As many workers serve the queue at least."
+)
+@as_json
+@connected
+@click.pass_context
+def command(ctx: click.Context, target: Target, /, queue: tuple[str, ...], json: bool, **limits: Any) -> None:
+    """Fail when jobs are late or dead: for monitoring.
+
+    Every limit holds for each QUEUE, or each queue in use. Only jobs that are due count as late,
+    never those planned for later.
+
+    \b
+      redjobs check --max-latency 5m --max-dead 0
+      redjobs check default --max-late 1000 --min-workers 1
+
+    Exit code 0: all is well, and nothing is printed; 1: one line per violated limit; 3: the
+    server does not answer.
+    """
+    if all(limit is None for limit in limits.values()):
+        raise click.UsageError("check what? Say a limit, such as --max-latency 5m or --max-dead 0")
+    found = [
+        violation
+        for name in target.queues(queue)
+        for violation in violations(target.inspector.queue(name), **limits)
+    ]
+    if json:
+        say_json({"ok": not found, "violations": [one.as_dict() for one in found]})
+    else:
+        for one in found:
+            say(printable(one.text))
+    ctx.exit(1 if found else 0)
+
+
+def violations(
+    queue: QueueStatus,
+    *,
+    max_latency: float | None = None,
+    max_late: int | None = None,
+    max_dead: int | None = None,
+    min_workers: int | None = None,
+) -> list[Violation]:
+    """What exceeds a limit, in a queue as it was seen. Pure."""
+    name, found = queue.name, []
+    if max_latency is not None and queue.waiting_ms > max_latency * 1000:
+        text = (
+            f"{name}: a job has been due for {age(queue.waiting_ms)}, at most {format_duration(max_latency)}"
+        )
+        found.append(Violation(name, "max_latency", max_latency, queue.waiting_ms / 1000, text))
+    for limit, word, allowed, number in (
+        ("max_late", "late", max_late, queue.late),
+        ("max_dead", "dead", max_dead, queue.dead),
+    ):
+        if allowed is not None and number > allowed:
+            text = f"{name}: {number:,} {word}, at most {allowed:,}"
+            found.append(Violation(name, limit, allowed, number, text))
+    if min_workers is not None and queue.workers < min_workers:
+        text = f"{name}: {queue.workers:,} workers, at least {min_workers:,}"
+        found.append(Violation(name, "min_workers", min_workers, queue.workers, text))
+    return found

@@ -1,0 +1,52 @@
+"""`redjobs clear`"""
+
+from __future__ import annotations
+
+import click
+
+from redjobs import bulk
+from redjobs.cli.common import Target, as_json, confirm, connected
+from redjobs.cli.text import say, say_json, some
+from redjobs.job import State
+
+#: In this order: what is promoted meanwhile is met again. A job that runs is never touched.
+_STATES = (State.SCHEDULED, State.READY, State.DEAD, State.COMPLETED)
+
+
+@click.command
+@click.argument("queue")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in _STATES]),
+    help="Only the jobs of this state; may be repeated.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@as_json
+@connected
+def command(target: Target, /, queue: str, states: tuple[str, ...], yes: bool, json: bool) -> None:
+    """Remove the jobs of a queue.
+
+    All that do not run, or those of the states that are named. Jobs that run are left alone: they
+    end, and may be cancelled one by one. There is no way back, so it asks; --yes says it at once.
+
+    \b
+      redjobs clear default
+      redjobs clear default --state dead --state completed --yes
+    """
+    chosen = [state for state in _STATES if not states or state.value in states]
+    counted = {state: target.inspector.jobs(queue, state, limit=1).total for state in chosen}
+    removed = dict.fromkeys((state.value for state in chosen), 0)
+    if any(counted.values()):
+        listed = ", ".join(f"{number:,} {state}" for state, number in counted.items() if number)
+        confirm(f"Remove {listed} of queue {queue}?", yes)
+        for state in chosen:
+            removed[state.value] = bulk.clear(target.inspector, target.queue(queue), state)
+    if json:
+        say_json({"queue": queue, "removed": removed})
+        return
+    details = ", ".join(f"{number:,} {state}" for state, number in removed.items() if number)
+    say(
+        f"removed {some(sum(removed.values()), 'job')} of queue {queue}" + (f": {details}" if details else "")
+    )

@@ -1,0 +1,157 @@
+"""What commands share: which server and prefix they talk to, and how a job is found."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import redis
+
+from redjobs import connect
+from redjobs.cli.failures import NotSo, refused
+from redjobs.cli.text import color_wish, say
+from redjobs.errors import JobNotFound, SettingsError
+from redjobs.inspector import Inspector
+from redjobs.keys import DEFAULT_PREFIX
+from redjobs.queue import Queue
+from redjobs.settings import Server, redact, resolve_url
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server and the prefix that a command was given. Nothing is connected before it is used."""
+
+    url: str | None
+    prefix: str
+
+    @cached_property
+    def server(self) -> Server:
+        """Which server that is."""
+        return resolve_url(self.url)
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        """The client that all queues of the command share."""
+        return connect.connect(self.server)
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        """What reads."""
+        return Inspector(self.client, self.prefix)
+
+    def queue(self, name: str) -> Queue:
+        """What changes."""
+        return Queue(name, client=self.client, prefix=self.prefix)
+
+    def queues(self, names: tuple[str, ...]) -> list[str]:
+        """These queues, or all that are in use."""
+        return list(dict.fromkeys(names)) if names else self.inspector.queues()
+
+    def locate(self, queue: str | None, id_or_key: str) -> Queue:
+        """The queue that was named, or else the one that has this job. Raises JobNotFound."""
+        if queue is not None:
+            return self.queue(queue)
+        found = []
+        names = self.inspector.queues()
+        for name in names:
+            try:
+                self.queue(name).get(id_or_key)
+            except JobNotFound:
+                continue
+            found.append(name)
+        if not found:
+            raise JobNotFound(f"no job {id_or_key!r} in any queue ({', '.join(names) or 'there is none'})")
+        if len(found) > 1:
+            raise SettingsError(f"{id_or_key!r} is in the queues {', '.join(found)}; say which with --queue")
+        return self.queue(found[0])
+
+    def one_queue(self, name: str | None) -> str:
+        """The queue that was named, or the only one there is. Raises SettingsError."""
+        if name is not None:
+            return name
+        names = self.inspector.queues()
+        if len(names) > 1:
+            raise SettingsError(f"which queue? There are {', '.join(names)}; say it with --queue")
+        return names[0] if names else "default"
+
+    def close(self) -> None:
+        """Close what was connected."""
+        if "client" in self.__dict__:
+            self.client.close()
+
+
+def connected(command: F) -> F:
+    """Give a command `--url`, `--url-file` and `--prefix`, and call it with a `Target`."""
+
+    @click.option(
+        "--url",
+        metavar="URL",
+        allow_from_autoenv=False,
+        help="Server; without it $REDJOBS_URL or $REDIS_URL. A password is better kept there.",
+    )
+    @click.option(
+        "--url-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        allow_from_autoenv=False,
+        help="Read the URL from the first line of this file.",
+    )
+    @click.option(
+        "--prefix",
+        default=DEFAULT_PREFIX,
+        show_default=True,
+        envvar="REDJOBS_PREFIX",
+        help="What the names of all keys begin with.",
+    )
+    @functools.wraps(command)
+    def with_target(*args: Any, url: str | None, url_file: Path | None, prefix: str, **options: Any) -> Any:
+        target = Target(_url(url, url_file), prefix)
+        click.get_current_context().color = color_wish()
+        try:
+            return command(target, *args, **options)
+        except redis.AuthenticationError as error:
+            raise connect.unavailable(target.server, error) from error
+        except redis.ResponseError as error:
+            raise refused(error) from error
+        except redis.RedisError as error:
+            raise connect.unavailable(target.server, error) from error
+        finally:
+            target.close()
+
+    return with_target  # type: ignore[return-value]  # the same, without `target`
+
+
+def _url(url: str | None, url_file: Path | None) -> str | None:
+    if url is not None and url_file is not None:
+        raise click.UsageError("give --url or --url-file, not both")
+    if url_file is not None:
+        try:
+            return url_file.read_text().partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"--url-file {url_file} cannot be read: {error}") from None
+    if url is not None and redact(url) != url:
+        say(
+            "redjobs: the URL on the command line holds a password, which everybody on this machine"
+            " can see; use $REDJOBS_URL or --url-file",
+            err=True,
+        )
+    return url
+
+
+def as_json(command: F) -> F:
+    """Give a command `--json`."""
+    return click.option(
+        "--json", "json", is_flag=True, help="Print JSON for programs.", allow_from_autoenv=False
+    )(command)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, unless `--yes` was said. Whoever says no has changed nothing."""
+    if not yes and not click.confirm(question, err=True):
+        raise NotSo("nothing was changed")

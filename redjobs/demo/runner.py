@@ -1,0 +1,83 @@
+"""Runs the processes of the Procfile in the foreground, by honcho, as `main` promises."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from honcho.manager import Manager
+
+from redjobs import embedded
+from redjobs.demo.config import from_environ
+from redjobs.settings import DEFAULT_DIRECTORY, Server, embedded_is_installed, resolve_url
+
+#: As in the Procfile (a test compares them), which a wheel does not hold.
+COMMANDS = {
+    "web": "python -m redjobs.demo web",
+    "worker": "redjobs worker --app redjobs.demo.jobs --threads 4 demo",
+    "mail": "python -m redjobs.demo mail",
+}
+
+STOPPED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+def run() -> int:
+    """Start everything, and stop everything when one process ends or somebody says so."""
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if not environ.get("REDJOBS_URL") and not environ.get("REDIS_URL") and embedded_is_installed():
+        environ["REDJOBS_URL"] = f"embedded://{DEFAULT_DIRECTORY}"
+    environ.setdefault("PORT", str(_free_port(8000)))
+    environ.setdefault("DEMO_SINK_PORT", str(_free_port(8025)))
+    # honcho gives a process that was told to stop five seconds.
+    environ.setdefault("REDJOBS_GRACE", "2s")
+    server = resolve_url(environ=environ)
+    if server.directory is not None:
+        embedded.ensure(server.directory)  # at once, so that what is wrong is said here and once
+    _greet(environ, server)
+    manager = Manager()
+    for name in COMMANDS:  # by our own words for them: `worker` has somebody who starts it again
+        manager.add_process(name, f"exec {shlex.quote(sys.executable)} -m redjobs.demo {name}", env=environ)
+    _stop_with_the_terminal()
+    manager.loop()
+    _stop_the_server(server)
+    code = int(manager.returncode or 0)
+    return 0 if code in STOPPED else code
+
+
+def _greet(environ: Mapping[str, str], server: Server) -> None:
+    config = from_environ(environ)
+    sys.stdout.write(
+        f"\n  The redjobs demo    http://127.0.0.1:{config.port}\n"
+        f"  Redis server        {server}\n"
+        f"  Data                {config.data}\n"
+        f"  Ctrl-C stops it, and keeps the data\n\n"
+    )
+    sys.stdout.flush()
+
+
+def _free_port(wanted: int) -> int:
+    """This port of ours, or another one where somebody has it."""
+    for port in (*range(wanted, wanted + 10), 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("unreachable: port 0 is always free")
+
+
+def _stop_with_the_terminal() -> None:
+    """Each process has a session of its own, so nobody would tell it that the window was closed."""
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def _stop_the_server(server: Server) -> None:
+    """Stop the embedded server, unless somebody else uses it (a `redjobs top`, say)."""
+    if server.directory is not None and embedded.status(server.directory).clients == 0:
+        embedded.stop(server.directory)

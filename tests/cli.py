@@ -1,0 +1,70 @@
+"""The command line as tests use it: inside this process, or as the program that people start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from redjobs.cli import cli
+from redjobs.keys import Keys
+from tests.servers import Server
+
+#: As it is installed: with `-m` Python would put the current directory on the path by itself.
+PROGRAM = Path(sys.executable).with_name("redjobs")
+
+
+def environment(server: Server | None = None, keys: Keys | None = None, **more: str) -> dict[str, str]:
+    """A clean environment, in which only tests say what redjobs does."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDJOBS_", "REDIS_"))}
+    named = {} if server is None else {"REDJOBS_URL": server.url}
+    named |= {} if keys is None else {"REDJOBS_PREFIX": keys.prefix}
+    return kept | named | more
+
+
+@dataclass
+class Cli:
+    """`redjobs`, run against one server and with one prefix."""
+
+    server: Server
+    keys: Keys
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *words: str, code: int = 0, answer: str | None = None) -> Result:
+        """Run a command in this process; it must end with this exit code."""
+        # None: not there at all, whatever the environment of the tests is.
+        env: dict[str, str | None] = dict.fromkeys(name for name in os.environ if name.startswith("REDJOBS_"))
+        env |= {
+            "REDIS_URL": None,
+            "REDJOBS_URL": self.server.url,
+            "REDJOBS_PREFIX": self.keys.prefix,
+            **self.env,
+        }
+        result = CliRunner().invoke(cli, list(words), input=answer, env=env, prog_name="redjobs")
+        told = f"redjobs {' '.join(words)}\n{result.output}"
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise AssertionError(told) from result.exception
+        assert result.exit_code == code, told
+        return result
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        """What a command prints with `--json`."""
+        return json.loads(self(*words, "--json", code=code).stdout)
+
+    def program(self, *words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the program itself, to its end."""
+        return subprocess.run(
+            [PROGRAM, *words],
+            cwd=cwd,
+            env=environment(self.server, self.keys, **env),
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )

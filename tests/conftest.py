@@ -1,0 +1,97 @@
+"""Servers, clients and queues for all tests, and the check of the data after each of them.
+
+- `server`: a private server; a test that uses it, directly or through another fixture, runs on
+  every kind of server. A module with `pytestmark = pytest.mark.fakeredis` runs on fakeredis, too.
+- `private_server`: one for this test alone, which may fill it up, stop it or kill it.
+- `redis`: a client of `server`. `keys`: the keys of a queue that no other test has.
+
+After each test that used `server` the data in it is checked (see invariants.py) and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from redjobs.keys import Keys
+from tests import invariants
+from tests.servers import FAKE, Kind, Server, fake_server, real_kinds, running
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fakeredis: run this on fakeredis, too")
+    config.addinivalue_line(
+        "markers", "unchecked(reason): this test may leave data that breaks the invariants"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        on_fake = metafunc.definition.get_closest_marker("fakeredis") is not None
+        metafunc.parametrize("kind", [*real_kinds(), *([FAKE] if on_fake else [])], ids=str)
+
+
+class Pool:
+    """The servers that tests share; each is started when a test first needs it."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._servers: dict[Kind, Server] = {}
+
+    def get(self, kind: Kind) -> Server:
+        if kind == FAKE:
+            return fake_server()
+        if kind not in self._servers:
+            self._servers[kind] = self._stack.enter_context(running(kind))
+        return self._servers[kind]
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    with contextlib.ExitStack() as stack:
+        yield Pool(stack)
+
+
+@pytest.fixture
+def server(kind: Kind, pool: Pool, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that is empty when the test begins, and consistent when it ends."""
+    shared = pool.get(kind)
+    yield shared
+    _check(shared.client(), request)
+    shared.close_clients()
+
+
+def _check(redis: Redis, request: pytest.FixtureRequest) -> None:
+    unchecked = request.node.get_closest_marker("unchecked")
+    try:
+        if unchecked is None:
+            invariants.check(redis)
+        else:
+            assert unchecked.args and unchecked.args[0], "`unchecked` needs a reason"
+    finally:
+        redis.flushall()  # started by us, and no other test has anything in it
+
+
+@pytest.fixture
+def private_server(kind: Kind) -> Iterator[Server]:
+    """A server for this test alone. Its data is not checked: call `invariants.check`."""
+    with running(kind) as alone:
+        yield alone
+
+
+@pytest.fixture
+def redis(server: Server) -> Redis:
+    return server.client()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """The keys of a queue that no other test has, and no other run."""
+    number = next(_numbers)
+    return Keys(f"queue-{number}", f"test-{number}")

@@ -1,0 +1,57 @@
+"""No call holds the server for long, and an ordinary job costs little memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from redjobs import commands
+from redjobs.commands import BATCH, ENQUEUE_BATCH
+from tests.lua.seeds import HOUR, Lab
+
+
+@pytest.mark.unchecked("its jobs are ids only: a hundred thousand hashes would take too long")
+def test_a_hundred_thousand_jobs_due_at_once_are_promoted_in_bounded_calls(lab: Lab) -> None:
+    count, moment = 100_000, lab.now_ms() - HOUR
+    for start in range(0, count, 10_000):
+        ids = [f"Vabcdefghijkl-{number:06}" for number in range(start, start + 10_000)]
+        lab.redis.zadd(lab.keys.scheduled, dict.fromkeys(ids, moment))
+    lab.worker("w1")
+    lab.redis.config_set("slowlog-log-slower-than", 5_000)
+    lab.redis.slowlog_reset()
+    calls, promoted, due = 0, 0, True
+    while due:
+        taken = lab.run(commands.take(lab.keys, "w1", 10, ()))
+        assert taken.promoted <= BATCH
+        assert len(taken.ids) == 10
+        calls, promoted, due = calls + 1, promoted + taken.promoted, taken.next_ms == 0
+    assert (calls, promoted) == (count // BATCH, count)
+    # A figure for people only: on a busy machine any call may take long.
+    slow = [entry for entry in lab.redis.slowlog_get(128) if b"EVAL" in entry["command"]]
+    print(f"{lab.server.kind}: {len(slow)} of {calls} calls took longer than 5 ms")
+
+
+@pytest.mark.parametrize("options", [{}, {"key": "reminder:4711"}, {"max_attempts": 5, "timeout": 30}])
+def test_a_job_stays_compact_all_its_life(lab: Lab, options: dict[str, Any]) -> None:
+    def encoding() -> str:
+        return str(lab.redis.object("ENCODING", lab.keys.job(job)).decode())
+
+    (job,) = lab.scheduled(**options)
+    assert encoding() == "listpack"
+    lab.fall_due(job)
+    assert lab.take("w1") == [job]
+    lab.run(commands.begin(lab.keys, "w1", "t" * 12, [job]))
+    assert encoding() == "listpack"
+    lab.run(commands.retry(lab.keys, lab.claim(job), HOUR))
+    assert encoding() == "listpack"
+
+
+def test_memory_per_scheduled_job_is_small(lab: Lab) -> None:
+    count = 10_000
+    before = lab.redis.info("memory")["used_memory"]
+    for _ in range(count // ENQUEUE_BATCH):
+        lab.scheduled(ENQUEUE_BATCH)
+    each = (lab.redis.info("memory")["used_memory"] - before) / count
+    print(f"{lab.server.kind}: {each:.0f} bytes for a scheduled job")
+    assert each < 500

@@ -1,0 +1,222 @@
+"""A queue in a hundred lines of plain Python: what the Lua files must do, without Redis."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from redjobs.ids import priority_of
+from redjobs.job import NewJob
+
+
+@dataclass
+class ModelJob:
+    """What a job's hash says, as far as transitions care."""
+
+    key: str | None = None
+    worker: str = ""
+    token: str = ""
+    attempt: int = 0
+    crashes: int = 0
+
+
+@dataclass
+class Model:
+    """One queue. Lists hold what is taken first, first; a method's answer is the script's."""
+
+    jobs: dict[str, ModelJob] = field(default_factory=dict)
+    scheduled: dict[str, int] = field(default_factory=dict)
+    ready: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    processing: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    dead: set[str] = field(default_factory=set)
+    completed: set[str] = field(default_factory=set)
+    unique: dict[str, str] = field(default_factory=dict)
+    wishes: set[str] = field(default_factory=set)
+    workers: set[str] = field(default_factory=set)
+    retired: set[str] = field(default_factory=set)
+    stats: Counter[str] = field(default_factory=Counter)
+
+    def enqueue(self, job: NewJob, run_at: int | None) -> str:
+        """`run_at` is None for now."""
+        key = job.options.key
+        if job.id in self.jobs:
+            return "exists"
+        if key in self.unique:
+            return self.unique[key]
+        self.jobs[job.id] = ModelJob(key)
+        self._hold(job.id)
+        if run_at is None:
+            self.ready[priority_of(job.id)].append(job.id)
+        else:
+            self.scheduled[job.id] = run_at
+        self.stats["enqueued"] += 1
+        return job.id
+
+    def take(self, worker: str, count: int, priorities: Sequence[int], now: int) -> list[str] | None:
+        if count and worker not in self.workers:
+            return None
+        declared = {0, *priorities}
+        for job_id in sorted(self.scheduled, key=lambda i: (self.scheduled[i], i)):
+            if self.scheduled[job_id] <= now and priority_of(job_id) in declared:
+                del self.scheduled[job_id]
+                self.ready[priority_of(job_id)].append(job_id)
+        waiting = [i for p in sorted(declared) for i in self.ready[p]][:count]
+        for job_id in waiting:
+            self.ready[priority_of(job_id)].remove(job_id)
+            self.processing[worker].append(job_id)
+        return waiting
+
+    def pop(self, worker: str) -> None:
+        """What a blocked worker is given."""
+        self.processing[worker].append(self.ready[0].pop(0))
+
+    def begin(self, worker: str, token: str, ids: Sequence[str]) -> dict[str, list[str]] | None:
+        if worker not in self.workers:
+            return None
+        mine, alone = set(self.processing[worker]), False
+        found: dict[str, list[str]] = {"begun": [], "strange": [], "wait": []}
+        for job_id in ids:
+            if job_id not in mine:
+                found["strange"].append(job_id)
+            elif alone or (self.jobs[job_id].crashes and found["begun"]):
+                found["wait"].append(job_id)
+            else:
+                mine.remove(job_id)
+                alone = bool(self.jobs[job_id].crashes)
+                found["begun"].append(job_id)
+        for job_id in found["begun"]:
+            job = self.jobs[job_id]
+            job.worker, job.token, job.attempt = worker, token, job.attempt + 1
+        return found
+
+    def holds(self, token: str, job_id: str) -> bool:
+        """Whether this claim is still the job's."""
+        return job_id in self.jobs and self.jobs[job_id].token == token
+
+    def _end(self, job_id: str) -> ModelJob:
+        job = self.jobs[job_id]
+        self.processing[job.worker].remove(job_id)
+        job.worker = job.token = ""
+        return job
+
+    def _hold(self, job_id: str) -> None:
+        if key := self.jobs[job_id].key:
+            self.unique[key] = job_id
+
+    def _free(self, job_id: str) -> None:
+        key = self.jobs[job_id].key
+        if key and self.unique.get(key) == job_id:
+            del self.unique[key]
+
+    def complete(self, token: str, ids: Sequence[str], keeps: bool) -> list[str]:
+        held = [job_id for job_id in ids if self.holds(token, job_id)]
+        for job_id in held:
+            self._end(job_id)
+            self._free(job_id)
+            if keeps:
+                self.completed.add(job_id)
+            else:
+                del self.jobs[job_id]
+            self.stats["completed"] += 1
+        return [job_id for job_id in ids if job_id not in held]
+
+    def retry(self, job_id: str, run_at: int, refund: bool) -> None:
+        self._end(job_id).attempt -= refund
+        self.scheduled[job_id] = run_at
+        self.stats["snoozed" if refund else "retried"] += 1
+
+    def bury(self, job_id: str) -> None:
+        self._end(job_id)
+        self._free(job_id)
+        self.dead.add(job_id)
+        self.stats["dead"] += 1
+
+    def discard(self, job_id: str) -> None:
+        self._end(job_id)
+        self._free(job_id)
+        del self.jobs[job_id]
+        self.wishes.discard(job_id)
+        self.stats["cancelled"] += 1
+
+    def release(self, worker: str, token: str, ids: Sequence[str]) -> int:
+        mine = [i for i in ids if i in self.processing[worker] and self.jobs[i].token == token]
+        for job_id in reversed(mine):
+            self._give_back(worker, job_id)
+        self.stats["released"] += len(mine)
+        return len(mine)
+
+    def recover(self, worker: str, ids: Sequence[str], charge: bool) -> tuple[int, int]:
+        theirs = [i for i in ids if i in self.processing[worker]] if worker in self.retired else []
+        crashed = [i for i in theirs if self.jobs[i].token and charge]
+        for job_id in reversed(theirs):
+            self._give_back(worker, job_id)
+        for job_id in crashed:
+            self.jobs[job_id].crashes += 1
+        self.stats["recovered"] += len(theirs)
+        return len(theirs), len(crashed)
+
+    def _give_back(self, worker: str, job_id: str) -> None:
+        job = self.jobs[job_id]
+        self.processing[worker].remove(job_id)
+        job.attempt -= bool(job.token)
+        job.worker = job.token = ""
+        self.ready[priority_of(job_id)].insert(0, job_id)
+
+    def retire(self, worker: str, clean: bool) -> str:
+        self.workers.discard(worker)
+        if clean and not self.processing[worker]:
+            return "left"
+        self.retired.add(worker)
+        return "stranded"
+
+    def settled(self, job_id: str) -> str:
+        """Why a job cannot be cancelled or rescheduled; '' where it can."""
+        if job_id not in self.jobs:
+            return "missing"
+        for place, word in ((self.dead, "dead"), (self.completed, "completed")):
+            if job_id in place:
+                return word
+        waits = job_id in self.scheduled or job_id in self.ready[priority_of(job_id)]
+        return "" if waits else "processing"
+
+    def cancel(self, job_id: str) -> str:
+        if word := self.settled(job_id):
+            if word == "processing" and self.jobs[job_id].token:
+                self.wishes.add(job_id)
+            return word
+        self._unplace(job_id)
+        self._free(job_id)
+        del self.jobs[job_id]
+        self.stats["cancelled"] += 1
+        return "cancelled"
+
+    def _unplace(self, job_id: str) -> None:
+        if self.scheduled.pop(job_id, None) is None:
+            self.ready[priority_of(job_id)].remove(job_id)
+
+    def reschedule(self, job_id: str, run_at: int) -> None:
+        self._unplace(job_id)
+        self.scheduled[job_id] = run_at
+
+    def requeue(self, job_id: str) -> str:
+        if job_id not in self.jobs:
+            return "missing"
+        if job_id not in self.dead:
+            return "notdead"
+        job = self.jobs[job_id]
+        if job.key in self.unique:
+            return "duplicate"
+        self.dead.remove(job_id)
+        job.attempt = job.crashes = 0
+        self._hold(job_id)
+        self.ready[priority_of(job_id)].append(job_id)
+        self.stats["requeued"] += 1
+        return "ready"
+
+    def delete(self, place: set[str], job_id: str) -> int:
+        if job_id not in place:
+            return 0
+        place.remove(job_id)
+        del self.jobs[job_id]
+        return 1

