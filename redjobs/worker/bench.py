@@ -212,9 +212,11 @@ class EventLoop(Station):
         super().__init__(around)
         self._concurrency = concurrency
         self._free_slots = list(range(first_slot, first_slot + concurrency))
+        #: Submitted and not started: a batch of unknown kind may hold more than there are slots.
+        self._line: deque[Work] = deque()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reporting = False
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="redjobs-loop", daemon=True).start()
 
     def free(self) -> int:
@@ -223,14 +225,27 @@ class EventLoop(Station):
     def submit(self, works: list[Work]) -> None:
         for work in works:
             self.active[work.claim.id] = work
-        self._loop.call_soon_threadsafe(self._start, works)
+        self._line.extend(works)
+        self._loop.call_soon_threadsafe(self._start)
 
-    def _start(self, works: list[Work]) -> None:
-        for work in works:
-            self._tasks[work.claim.id] = self._loop.create_task(self._run(work))
+    def _start(self) -> None:
+        while self._free_slots:
+            try:
+                work = self._line.popleft()
+            except IndexError:  # nothing waits any more: `withdraw` may have been here
+                return
+            number = self._free_slots.pop()
+            self._tasks[work.claim.id] = self._loop.create_task(self._run(work, number))
 
-    async def _run(self, work: Work) -> None:
-        number = self._free_slots.pop()
+    def withdraw(self) -> list[Work]:
+        taken: list[Work] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                taken.append(self._line.popleft())
+                self.active.pop(taken[-1].claim.id, None)
+        return taken
+
+    async def _run(self, work: Work, number: int) -> None:
         if self.around.slots is not None:
             self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
         if work.handler is not None:
@@ -242,6 +257,7 @@ class EventLoop(Station):
         self._tasks.pop(work.claim.id, None)
         self.active.pop(work.claim.id, None)
         self.around.done.append(work)
+        self._start()
         if not self._reporting:
             self._reporting = True
             self._loop.call_soon(self._report)
@@ -262,6 +278,15 @@ class EventLoop(Station):
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 class _Interruptible:

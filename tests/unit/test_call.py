@@ -15,6 +15,7 @@ from redjobs.registry import Handler, Registry
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 NOON_MS = "1893499200000"
+QUEUE = "mail"
 THREE_DAYS = timedelta(days=3)
 
 
@@ -179,7 +180,9 @@ def test_a_call_refuses_what_is_no_time(wrong: Any) -> None:
 
 
 def test_an_unknown_option_gets_a_suggestion_and_the_list() -> None:
-    with pytest.raises(SettingsError, match=r"no option 'max_attempt'; did you mean max_attempts\? There are .*key"):
+    with pytest.raises(
+        SettingsError, match=r"no option 'max_attempt'; did you mean max_attempts\? There are .*key"
+    ):
         options_of({"max_attempt": 3})
     with pytest.raises(SettingsError, match=r"no option 'colour'; There are priority, "):
         options_of({"colour": "red"})
@@ -209,15 +212,15 @@ def test_a_handler_cannot_hold_a_key() -> None:
 
 
 def test_a_job_has_a_new_id_the_name_and_the_arguments(registry: Registry) -> None:
-    job = new_job(call(remind, 7, template="firm").in_(THREE_DAYS), "default", JobOptions(), registry)
-    assert is_id(job.id) and job.id != new_job(call(remind, 7), "default", JobOptions(), registry).id
+    job = new_job(call(remind, 7, template="firm").in_(THREE_DAYS), QUEUE, JobOptions(), registry)
+    assert is_id(job.id) and job.id != new_job(call(remind, 7), QUEUE, JobOptions(), registry).id
     assert job.name == f"{__name__}:remind"
     assert job.run_at == "+259200000"
     assert registry.codec.decode_call(job.payload) == ((7,), {"template": "firm"})
 
 
 def test_no_arguments_are_no_bytes(registry: Registry) -> None:
-    assert new_job(call(nothing), "default", JobOptions(), registry).payload == b""
+    assert new_job(call(nothing), QUEUE, JobOptions(), registry).payload == b""
 
 
 def test_the_priority_is_the_calls_else_the_queues_else_the_handlers(registry: Registry) -> None:
@@ -231,24 +234,33 @@ def test_the_priority_is_the_calls_else_the_queues_else_the_handlers(registry: R
         (call(handler, 7).with_options(priority=0), queue, 0),
         (call(remind, 7), unsaid, 0),
     ]:
-        job = new_job(wanted, "default", options, registry)
+        job = new_job(wanted, QUEUE, options, registry)
         assert (priority_of(job.id), job.options.priority or 0) == (priority, priority)
+
+
+def test_a_queue_may_have_a_priority_that_everything_else_goes_before(registry: Registry) -> None:
+    registry.set_queue_options(QUEUE, priority=7)
+    handler = Handler(remind, make_options(priority=5))
+    assert priority_of(new_job(call(remind, 7), QUEUE, JobOptions(), registry).id) == 7
+    assert priority_of(new_job(call(remind, 7), "other", JobOptions(), registry).id) == 0
+    assert priority_of(new_job(call(handler, 7), QUEUE, JobOptions(), registry).id) == 5
+    assert priority_of(new_job(call(remind, 7), QUEUE, make_options(priority=0), registry).id) == 0
 
 
 def test_options_of_the_handler_do_not_travel_with_the_job(registry: Registry) -> None:
     # The worker has the handler: a new timeout holds for jobs that were enqueued before it, too.
-    job = new_job(call(Handler(remind, make_options(timeout=9)), 7), "default", make_options(key="a"), registry)
+    job = new_job(call(Handler(remind, make_options(timeout=9)), 7), QUEUE, make_options(key="a"), registry)
     assert job.options.timeout is None
     assert job.options.key == "a"
 
 
 def test_what_cannot_be_a_job_fails_here(registry: Registry) -> None:
     with pytest.raises(HandlerError):
-        new_job(call(lambda: None), "default", JobOptions(), registry)
+        new_job(call(lambda: None), QUEUE, JobOptions(), registry)
     with pytest.raises(PayloadError, match="missing a required argument"):
-        new_job(Call(remind), "default", JobOptions(), registry)
+        new_job(Call(remind), QUEUE, JobOptions(), registry)
     with pytest.raises(PayloadError, match=r"args\[0\]"):
-        new_job(Call(remind, (object(),)), "default", JobOptions(), registry)
+        new_job(Call(remind, (object(),)), QUEUE, JobOptions(), registry)
 
 
 # When -----------------------------------------------------------------------------------------

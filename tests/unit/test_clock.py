@@ -74,6 +74,8 @@ class Nowhere(tzinfo):
     def utcoffset(self, _: datetime | None) -> None:
         return None
 
+    dst = tzname = utcoffset
+
 
 @pytest.mark.parametrize("zone", [None, Nowhere()])
 def test_a_naive_datetime_is_refused_with_the_remedy(zone: tzinfo | None) -> None:
@@ -118,7 +120,9 @@ def test_people_type_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "soon", "3 d", "-5s", "5x", "h", "1h30", "1,5h", "5s!", "1e3", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "soon", "3 d", "-5s", "5x", "h", "1h30", "1,5h", "5s!", "1e3", "nan"]
+)
 def test_what_people_mistype_is_refused_with_examples(text: str) -> None:
     with pytest.raises(SettingsError, match="write 90s, 15m, 3d, 1h30m or 250ms"):
         parse_duration(text)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import string
+import time
 
 import pytest
 
-from redjobs import ids
 from redjobs.errors import SettingsError
 from redjobs.ids import check_name, is_id, new_id, new_token, new_worker, priority_of
 
@@ -17,13 +19,13 @@ def test_ids_sort_by_the_time_they_were_made(monkeypatch: pytest.MonkeyPatch) ->
     moments = [0.0, 0.001, 0.063, 0.064, 4.095, 4.096, 1e6, 1.7e9, 1.7e9 + 0.001, 1.8e9, 4.2e9, 9.9e9]
     made = []
     for moment in moments:
-        monkeypatch.setattr(ids.time, "time", lambda moment=moment: moment)
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
         made.append(new_id())
     assert sorted(made) == made
 
 
 def test_ids_of_one_millisecond_are_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids.time, "time", lambda: 1.7e9)
+    monkeypatch.setattr(time, "time", lambda: 1.7e9)
     assert len({new_id() for _ in range(200_000)}) == 200_000
 
 
@@ -52,7 +54,7 @@ def test_an_ordinary_id_carries_no_priority() -> None:
 def test_ids_of_other_priorities_sort_by_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for moment, priority in [(1.7e9, 9), (1.7e9 + 1, -5), (1.7e9 + 2, 0), (1.7e9 + 3, 100)]:
-        monkeypatch.setattr(ids.time, "time", lambda moment=moment: moment)
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
         made.append(new_id(priority))
     assert sorted(made) == made
 
@@ -96,8 +98,8 @@ def test_tokens_never_repeat() -> None:
 
 
 def test_a_worker_says_who_it_is_and_is_never_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids.socket, "gethostname", lambda: "web-1.example.com")
-    monkeypatch.setattr(ids.os, "getpid", lambda: 4711)
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-1.example.com")
+    monkeypatch.setattr(os, "getpid", lambda: 4711)
     one, other = new_worker(), new_worker()
     assert one != other
     assert re.fullmatch(r"web-1-example-com\.4711\.\S{8}", one)
@@ -105,7 +107,7 @@ def test_a_worker_says_who_it_is_and_is_never_the_same_again(monkeypatch: pytest
 
 @pytest.mark.parametrize("host", ["", "...", "a" * 300, "höst{1}:\n", "-"])
 def test_a_worker_has_a_safe_name_on_any_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids.socket, "gethostname", lambda: host)
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
     assert check_name("worker", new_worker())
 
 
@@ -116,7 +118,25 @@ def test_names_that_can_stand_in_a_key(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "}", "{", "{a}", "a:b", "a\n", "\n", "a\0", "a b", "é", "٣", "a" * 65, "a/b", "a*", None, 7, b"mail"],
+    [
+        "",
+        "}",
+        "{",
+        "{a}",
+        "a:b",
+        "a\n",
+        "\n",
+        "a\0",
+        "a b",
+        "é",
+        "٣",
+        "a" * 65,
+        "a/b",
+        "a*",
+        None,
+        7,
+        b"mail",
+    ],
 )
 def test_names_that_would_break_a_key_are_refused_with_the_rule(name: object) -> None:
     with pytest.raises(SettingsError, match="cannot name a queue: use 1 to 64 letters, digits"):

@@ -42,7 +42,9 @@ def test_no_two_meanings_share_a_name() -> None:
 
 
 def test_queues_and_prefixes_keep_apart() -> None:
-    owners = [Keys(queue, prefix) for queue, prefix in itertools.product(["a", "b", "a.b"], ["p", "q", "p.a"])]
+    owners = [
+        Keys(queue, prefix) for queue, prefix in itertools.product(["a", "b", "a.b"], ["p", "q", "p.a"])
+    ]
     names = [name for keys in owners for name in all_names(keys)]
     assert len(set(names)) == len(names)
 

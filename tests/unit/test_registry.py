@@ -112,7 +112,7 @@ def nested() -> Callable[..., None]:
         (os.path.join, "posixpath:join is Python's own; define a function of yours that calls it"),
         (shutil.rmtree, "shutil:rmtree is Python's own"),
         (subprocess.run, "subprocess:run is Python's own"),
-        (functools.partial(remind, "hunter2"), "a partial, not a function of a module"),
+        (functools.partial(remind, template="hunter2"), "a partial, not a function of a module"),
         (functools.lru_cache(remind), "remind is a _lru_cache_wrapper"),
         (Mailer().send, "Mailer.send is a method"),
         (Mailer.send, "Mailer.send belongs to a class"),
@@ -136,7 +136,9 @@ def test_what_cannot_be_a_job_is_refused_with_the_remedy(fn: Any, reason: str, r
 def test_a_function_of_the_started_program_is_refused(registry: Registry) -> None:
     scope = {"__name__": "__main__"}
     exec("def main(): ...", scope)
-    with pytest.raises(HandlerError, match="main is defined in the program that was started.*move it to a module"):
+    with pytest.raises(
+        HandlerError, match=r"main is defined in the program that was started.*move it to a module"
+    ):
         registry.handler_of(scope["main"])  # type: ignore[arg-type]
 
 
@@ -159,11 +161,15 @@ def test_a_function_that_was_replaced_is_refused(registry: Registry, monkeypatch
     # The worker would run the other one.
     original = remind
     monkeypatch.setattr(sys.modules[__name__], "remind", decorated)
-    with pytest.raises(HandlerError, match="remind is another function by now: what .* calls 'remind' is <function"):
+    with pytest.raises(
+        HandlerError, match=r"remind is another function by now: what .* calls 'remind' is <function"
+    ):
         registry.handler_of(original)
 
 
-def test_a_function_whose_module_is_gone_is_refused(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_whose_module_is_gone_is_refused(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = make_module(monkeypatch, "shop_gone", "def send(): ...")
     monkeypatch.delitem(sys.modules, "shop_gone")
     with pytest.raises(HandlerError, match="is another function by now"):
@@ -205,7 +211,9 @@ def test_a_handler_stands_for_itself(registry: Registry) -> None:
     assert registry.handler_of(handler) is handler
 
 
-def test_a_decorated_handler_is_found_by_its_function(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decorated_handler_is_found_by_its_function(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = make_module(monkeypatch, "shop_mail", "def send(): ...")
     handler = Handler(module.send, make_options(priority=3))
     registry.add(handler)
@@ -239,7 +247,9 @@ CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     "name",
     ["none", "one", "default", "positional", "keyword", "optional_keyword", "args", "kwargs", "everything"],
 )
-def test_a_call_is_accepted_exactly_when_python_accepts_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_is_accepted_exactly_when_python_accepts_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fn = getattr(make_module(monkeypatch, "shop", SIGNATURES), name)
     handler = Handler(fn)
     accepted = 0
@@ -256,7 +266,9 @@ def test_a_call_is_accepted_exactly_when_python_accepts_it(name: str, monkeypatc
 
 
 def test_a_call_that_does_not_fit_shows_the_signature_and_what_is_wrong() -> None:
-    with pytest.raises(PayloadError, match=r":remind\(user_id.*\).*cannot be called so: missing a required argument"):
+    with pytest.raises(
+        PayloadError, match=r":remind\(user_id.*\).*cannot be called so: missing a required argument"
+    ):
         Handler(remind).check_call((), {})
     with pytest.raises(PayloadError, match="unexpected keyword argument 'tempalte'"):
         Handler(remind).check_call((7,), {"tempalte": "firm"})
@@ -372,7 +384,7 @@ def test_a_module_without_functions_has_none(registry: Registry, monkeypatch: py
 
 
 def test_a_module_of_pythons_own_is_refused(registry: Registry) -> None:
-    with pytest.raises(HandlerError, match="shutil:.* is Python's own"):
+    with pytest.raises(HandlerError, match=r"shutil:.* is Python's own"):
         registry.add_module(shutil)
     assert registry.get("shutil:rmtree") is None
 

@@ -97,7 +97,14 @@ def test_what_no_later_attempt_can_mend_is_given_up_at_once(outcome: Unreadable 
 
 @pytest.mark.parametrize(
     "exception",
-    [ValueError("x"), JobTimeout("x"), JobInterrupted("x"), SystemExit(1), KeyboardInterrupt(), MemoryError()],
+    [
+        ValueError("x"),
+        JobTimeout("x"),
+        JobInterrupted("x"),
+        SystemExit(1),
+        KeyboardInterrupt(),
+        MemoryError(),
+    ],
     ids=lambda exception: type(exception).__name__,
 )
 def test_whatever_a_handler_raises_it_runs_again(exception: BaseException) -> None:
@@ -154,7 +161,13 @@ def test_a_number_is_the_wait_every_time() -> None:
 
 def test_a_list_gives_the_wait_by_attempt_and_its_last_one_stays() -> None:
     options = make_options(backoff=[1, 5, 30])
-    assert [seconds(after(ValueError(), attempt, options)) for attempt in (1, 2, 3, 4, 9)] == [1, 5, 30, 30, 30]
+    assert [seconds(after(ValueError(), attempt, options)) for attempt in (1, 2, 3, 4, 9)] == [
+        1,
+        5,
+        30,
+        30,
+        30,
+    ]
 
 
 def test_zero_is_at_once() -> None:
@@ -187,7 +200,9 @@ def test_a_backoff_function_that_fails_costs_the_job_nothing(backoff: BackoffFun
     decision = after(ValueError(), 2, NO_OPTIONS, backoff)
     assert isinstance(decision, RunAgain) and decision.error is not None
     assert seconds(decision) == 21
-    assert decision.error.error.startswith("ValueError: no such user (the delay of its backoff cannot be used")
+    assert decision.error.error.startswith(
+        "ValueError: no such user (the delay of its backoff cannot be used"
+    )
     assert "secret" not in decision.error.error
 
 

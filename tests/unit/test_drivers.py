@@ -1,0 +1,245 @@
+"""The two drivers with a client that answers as it is told: what is sent, and which error is raised.
+
+The truth matters most when a reply is lost: "nothing answers" is said only while nothing can have
+been enqueued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from redjobs import AsyncQueue, Queue, call
+from redjobs.aio import AsyncDriver
+from redjobs.commands import SCRIPTS
+from redjobs.errors import EnqueueUnknown, PayloadError, ServerUnavailable, SettingsError
+from redjobs.queue import Driver
+from redjobs.settings import Server
+
+SERVER = Server("redis://:hunter2@nowhere:6379/0", "argument")
+NOW = 1_700_000_000_000
+READY = [NOW, [b"ready"], []]
+
+AnyQueue = Any
+
+
+def send(user_id: int) -> None:
+    """A job."""
+
+
+class Client:
+    """Answers each call with the next of `answers`; raises those that are errors."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def answer(self, *call: Any) -> Any:
+        self.calls.append(call)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def sadd(self, *args: Any) -> Any:
+        return self.answer("sadd", *args)
+
+    def evalsha(self, *args: Any) -> Any:
+        return self.answer("evalsha", *args)
+
+    def eval(self, *args: Any) -> Any:
+        return self.answer("eval", *args)
+
+    @property
+    def names(self) -> list[str]:
+        return [call[0] for call in self.calls]
+
+
+class AsyncClient(Client):
+    async def sadd(self, *args: Any) -> Any:
+        return self.answer("sadd", *args)
+
+    async def evalsha(self, *args: Any) -> Any:
+        return self.answer("evalsha", *args)
+
+    async def eval(self, *args: Any) -> Any:
+        return self.answer("eval", *args)
+
+
+Make = Callable[..., tuple[Any, Client]]
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """A queue of either kind whose client gives these answers; and the client."""
+
+    def make(*answers: Any, server: Server | None = SERVER) -> tuple[Any, Client]:
+        if request.param == "sync":
+            client: Any = Client(*answers)
+            queue: AnyQueue = Queue("mail", client=fakeredis.FakeRedis())
+            queue._driver = Driver(client, server)
+        else:
+            client = AsyncClient(*answers)
+            queue = AsyncQueue("mail", client=fakeredis.FakeAsyncRedis())
+            queue._driver = AsyncDriver(client, server)
+        return queue, client
+
+    return make
+
+
+def run(result: Any) -> Any:
+    """The result of a call to either kind of queue."""
+
+    async def wait() -> Any:
+        return await result
+
+    return asyncio.run(wait()) if inspect.iscoroutine(result) else result
+
+
+def enqueue(queue: AnyQueue) -> Any:
+    """Call it within, so that what a coroutine raises is raised here for both."""
+    return run(queue.enqueue(send, 7))
+
+
+# What is sent ---------------------------------------------------------------------------------
+
+
+def test_a_command_is_one_call_by_the_scripts_hash(make: Make) -> None:
+    queue, client = make(1, READY)
+    job = enqueue(queue)
+    assert client.names == ["sadd", "evalsha"]
+    _, sha, count, *rest = client.calls[1]
+    assert (sha, count) == (SCRIPTS["enqueue"].sha, 5)
+    assert job.id in rest
+
+
+def test_a_script_that_the_server_does_not_have_is_sent_whole(make: Make) -> None:
+    queue, client = make(1, redis.exceptions.NoScriptError("NOSCRIPT"), READY)
+    enqueue(queue)
+    assert client.names == ["sadd", "evalsha", "eval"]
+    assert client.calls[2][1] == SCRIPTS["enqueue"].text
+    assert client.calls[2][2:] == client.calls[1][2:], "with the same id: it is the same job"
+
+
+def test_the_name_of_a_queue_is_announced_once(make: Make) -> None:
+    queue, client = make(1, READY, READY, 1, READY)
+    enqueue(queue)
+    enqueue(queue)
+    assert client.names == ["sadd", "evalsha", "evalsha"]
+    enqueue(queue.options(queue="other"))
+    assert client.calls[3] == ("sadd", "redjobs:queues", "other")
+
+
+def test_nothing_is_sent_for_what_cannot_be_a_job(make: Make) -> None:
+    queue, client = make(1)
+    with pytest.raises(PayloadError):
+        run(queue.enqueue(send, "7", "8"))
+    assert client.names in ([], ["sadd"])
+
+
+# What is raised -------------------------------------------------------------------------------
+
+LOST = [redis.ConnectionError("refused"), redis.TimeoutError("timed out")]
+lost = pytest.mark.parametrize("error", LOST, ids=["refused", "timed out"])
+
+
+@lost
+def test_when_nothing_ever_answered_the_error_says_how_to_get_going(make: Make, error: Exception) -> None:
+    queue, client = make(error)
+    with pytest.raises(ServerUnavailable, match="Three ways to get going") as caught:
+        enqueue(queue)
+    assert "hunter2" not in str(caught.value)
+    assert client.names == ["sadd"], "so nothing can have been enqueued"
+
+
+@lost
+def test_the_first_look_at_a_job_says_it_too(make: Make, error: Exception) -> None:
+    queue, _ = make(error)
+    with pytest.raises(ServerUnavailable):
+        run(queue.get("reminder:7"))
+
+
+@lost
+def test_a_reply_that_was_lost_leaves_open_whether_the_job_is_there(make: Make, error: Exception) -> None:
+    # The very first enqueue of a process, too: the server had answered, so it may have the job.
+    queue, client = make(1, error)
+    with pytest.raises(EnqueueUnknown, match=r"may or may not be enqueued; queue\.get\(id\) tells") as caught:
+        enqueue(queue)
+    (job_id,) = caught.value.job_ids
+    assert job_id in client.calls[1]
+    assert job_id in str(caught.value)
+
+
+@lost
+def test_so_it_does_when_the_script_had_to_be_sent_whole(make: Make, error: Exception) -> None:
+    queue, _ = make(1, redis.exceptions.NoScriptError("NOSCRIPT"), error)
+    with pytest.raises(EnqueueUnknown):
+        enqueue(queue)
+
+
+def test_of_many_jobs_all_that_were_sent_are_named(make: Make) -> None:
+    queue, _ = make(1, [NOW, [b"ready"] * 1000, []], redis.TimeoutError("timed out"))
+    with pytest.raises(EnqueueUnknown, match="1500 jobs") as caught:
+        run(queue.enqueue_many(call(send, n) for n in range(1500)))
+    assert len(set(caught.value.job_ids)) == 1500
+
+
+@lost
+def test_other_calls_raise_what_redis_py_raises(make: Make, error: Exception) -> None:
+    queue, _ = make(1, READY, error)
+    enqueue(queue)
+    with pytest.raises(type(error)):
+        run(queue.get("reminder:7"))
+
+
+@lost
+def test_a_client_of_ones_own_is_not_explained(make: Make, error: Exception) -> None:
+    queue, _ = make(error, server=None)
+    with pytest.raises(type(error)):
+        enqueue(queue)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.OutOfMemoryError("OOM"),
+        redis.exceptions.ReadOnlyError("READONLY"),
+        redis.exceptions.NoPermissionError("NOPERM"),
+        redis.ResponseError("WRONGTYPE"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_server_refuses_is_said_in_its_own_words(make: Make, error: Exception) -> None:
+    queue, _ = make(1, error)
+    with pytest.raises(type(error), match=str(error)):
+        enqueue(queue)
+
+
+# Clients of the wrong kind --------------------------------------------------------------------
+
+
+def test_each_queue_refuses_the_others_client() -> None:
+    with pytest.raises(SettingsError, match=r"for coroutines, and so is redjobs\.AsyncQueue"):
+        Queue(client=fakeredis.FakeAsyncRedis())  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"for others, use redjobs\.Queue"):
+        AsyncQueue(client=fakeredis.FakeRedis())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("queue", "client"),
+    [
+        (Queue, fakeredis.FakeRedis(decode_responses=True)),
+        (AsyncQueue, fakeredis.FakeAsyncRedis(decode_responses=True)),
+        (Queue, object()),
+        (AsyncQueue, "redis://localhost"),
+    ],
+)
+def test_a_client_that_cannot_work_is_refused(queue: Any, client: Any) -> None:
+    with pytest.raises(SettingsError, match=r"decode_responses=True|must be a redis-py client"):
+        queue(client=client)

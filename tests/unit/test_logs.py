@@ -1,0 +1,48 @@
+"""A worker's log, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+from redjobs.worker.logs import JsonFormatter, TextFormatter
+
+
+def record(message: str, level: int = logging.INFO, **more: object) -> logging.LogRecord:
+    """A log record with extra attributes."""
+    made = logging.LogRecord("shop", level, "shop.py", 1, message, (), None)
+    made.__dict__.update(more)
+    return made
+
+
+def test_a_line_for_people_names_the_job() -> None:
+    line = TextFormatter(colour=False).format(record("sent", job_id="VPabc"))
+    assert line.endswith("INFO    sent  job=VPabc")
+    assert "\033" not in line
+
+
+def test_colour_is_for_what_matters() -> None:
+    formatter = TextFormatter(colour=True)
+    assert formatter.format(record("bad", logging.ERROR)).startswith("\033[31m")
+    assert "\033" not in formatter.format(record("fine"))
+
+
+def test_a_line_for_machines_is_one_object() -> None:
+    entry = json.loads(JsonFormatter().format(record("two\nlines", job_id="VPabc", facts={"took_ms": 3})))
+    assert entry["message"] == "two\nlines"
+    assert entry["job_id"] == "VPabc"
+    assert entry["took_ms"] == 3
+    assert entry["level"] == "info"
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(colour=False), JsonFormatter()])
+def test_a_traceback_is_kept(formatter: logging.Formatter) -> None:
+    made = record("failed", logging.ERROR)
+    try:
+        int("no number")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    assert "ValueError: invalid literal" in formatter.format(made)
