@@ -28,17 +28,17 @@ from redjobs.errors import (
 )
 from redjobs.job import Job, JobError, State, Verdict
 from redjobs.queue import Queue, job
-from redjobs.registry import registry
+from redjobs.registry import registry as _registry
 from redjobs.version import __version__
 
 #: A decorator that calls a function at an event of a job's life: see `redjobs.hooks`.
-on = registry.hooks.on
+on = _registry.hooks.on
 #: Calls the methods of an object at the events of their names.
-add_plugin = registry.hooks.add_plugin
+add_plugin = _registry.hooks.add_plugin
 #: Lets arguments and results hold a type of yours: see docs/payloads.md.
-register_type = registry.codec.register
+register_type = _registry.codec.register
 #: Default options of all jobs of a queue: `queue_options("mail", priority=-5, timeout=30)`.
-queue_options = registry.set_queue_options
+queue_options = _registry.set_queue_options
 
 __all__ = [
     "AsyncQueue",

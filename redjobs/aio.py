@@ -32,7 +32,6 @@ from redjobs.errors import ResultTimeout, SettingsError
 from redjobs.flows import Flow
 from redjobs.job import Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
-from redjobs.queue import enqueue_unknown, result_of, result_pauses
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
@@ -204,7 +203,7 @@ class AsyncQueue:
             try:
                 return await self._driver.drive(flows.enqueue(self.keys, jobs()))
             except _LOST as error:
-                raise enqueue_unknown(sent, error) from error
+                raise flows.enqueue_unknown(sent, error) from error
 
     async def get(self, id_or_key: str) -> Job:
         """As `Queue.get`."""
@@ -243,11 +242,11 @@ class AsyncQueue:
 
     async def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:  # noqa: ASYNC109 - as Queue
         """As `Queue.result`."""
-        pauses = result_pauses(timeout)
+        pauses = flows.result_pauses(timeout)
         while True:
             job = await self.get(job_id)
             if job.state in (State.COMPLETED, State.DEAD):
-                return result_of(job, self.registry)
+                return flows.result_of(job, self.registry)
             pause = next(pauses, None)
             if pause is None:
                 raise ResultTimeout(f"job {job_id} is {job.state} still")

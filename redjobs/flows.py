@@ -3,17 +3,20 @@ replies and return the result. `Queue` and `AsyncQueue` each have a pump of a fe
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
 from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
-from redjobs.errors import JobNotFound, RedjobsError
+from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, RedjobsError
 from redjobs.ids import is_id
 from redjobs.job import Job, NewJob, State, Verdict
 from redjobs.keys import Keys
+from redjobs.registry import Registry
 
 T = TypeVar("T")
 Flow = Generator[Command[Any], Any, T]
@@ -132,3 +135,36 @@ def delete(keys: Keys, job_id: str) -> Flow[Verdict]:
     if found is None:
         return Verdict.NOT_FOUND
     return Verdict.RUNNING if found.state is State.PROCESSING else Verdict.WAITING
+
+
+# What both queues say of an outcome, and how they wait for a result ---------------------------
+
+
+def enqueue_unknown(sent: list[str], error: Exception) -> EnqueueUnknown:
+    """The truth after the last retry failed."""
+    shown = f"job {sent[0]}" if len(sent) == 1 else f"{len(sent)} jobs, the last of them {sent[-1]},"
+    return EnqueueUnknown(
+        f"the server's reply was lost ({type(error).__name__}): {shown} may or may not be"
+        " enqueued; queue.get(id) tells, once the server is back",
+        tuple(sent),
+    )
+
+
+def result_pauses(timeout: timedelta | float) -> Iterator[float]:
+    """How long to wait between two looks at a result: 5 ms at first, 50 ms later."""
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    end = time.monotonic() + seconds
+    pause = 0.005
+    while (left := end - time.monotonic()) > 0:
+        yield min(pause, left)
+        pause = min(0.05, pause * 1.5)
+
+
+def result_of(job: Job, registry: Registry) -> Any:
+    """The result in a snapshot of a job that is over. Raises JobFailed if it is dead."""
+    if job.state is State.DEAD:
+        reason = job.errors[-1].error if job.errors else "no reason is recorded"
+        raise JobFailed(f"job {job.id} ({job.name}) is dead: {reason}")
+    if job.result_payload is None:
+        raise JobNotFound(f"job {job.id} ({job.name}) kept no result")
+    return registry.codec.decode(job.result_payload)

@@ -20,6 +20,7 @@ from typing import Any
 import redis
 
 from redjobs.errors import PayloadError, SettingsError
+from redjobs.ids import check_name
 from redjobs.job import Job, State, job_from_fields
 from redjobs.keys import BELL, DEFAULT_PREFIX, Keys, queues_key
 from redjobs.snapshots import Page, QueueStatus, WorkerStatus
@@ -90,9 +91,9 @@ class Inspector:
         self._prefix = prefix
 
     def queues(self) -> list[str]:
-        """The names of all queues that were ever used, sorted."""
+        """The names of all queues that were ever used, sorted. What can be no queue's name is left out."""
         names: Any = self._client.smembers(queues_key(self._prefix))
-        return sorted(map(_text, names))
+        return sorted(filter(_is_name, map(_text, names)))
 
     def now_ms(self) -> int:
         """The server's clock."""
@@ -301,6 +302,14 @@ def _snapshot(job_id: str, queue: str, state: State, score_ms: int, raw: dict[by
         return job_from_fields(job_id, queue, state, score_ms, raw)
     except (ValueError, PayloadError):
         return Job(job_id, queue, f"unreadable: {_text(raw.get(b'name', b''))}", state, 0, 0)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        check_name("queue", text)
+    except SettingsError:
+        return False
+    return True
 
 
 # Reading replies -------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
@@ -27,7 +27,7 @@ from redjobs.call import (
     run_at_of,
 )
 from redjobs.commands import Command
-from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, ResultTimeout, SettingsError
+from redjobs.errors import ResultTimeout, SettingsError
 from redjobs.flows import Flow
 from redjobs.job import Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
@@ -220,7 +220,7 @@ class Queue:
             try:
                 return self._driver.drive(flows.enqueue(self.keys, jobs()))
             except _LOST as error:
-                raise enqueue_unknown(sent, error) from error
+                raise flows.enqueue_unknown(sent, error) from error
 
     # One job -------------------------------------------------------------------------------
 
@@ -268,11 +268,11 @@ class Queue:
         ResultTimeout when the time is over; the job goes on. Asks the server up to 20 times
         a second while it waits.
         """
-        pauses = result_pauses(timeout)
+        pauses = flows.result_pauses(timeout)
         while True:
             job = self.get(job_id)
             if job.state in (State.COMPLETED, State.DEAD):
-                return result_of(job, self.registry)
+                return flows.result_of(job, self.registry)
             pause = next(pauses, None)
             if pause is None:
                 raise ResultTimeout(f"job {job_id} is {job.state} still")
@@ -369,36 +369,3 @@ def _decorate(queue: Queue | None, registry: Registry, fn: Any, options: dict[st
         return handler
 
     return decorate if fn is None else decorate(fn)
-
-
-# Shared with the asynchronous queue -----------------------------------------------------------
-
-
-def enqueue_unknown(sent: list[str], error: Exception) -> EnqueueUnknown:
-    """The truth after the last retry failed."""
-    shown = f"job {sent[0]}" if len(sent) == 1 else f"{len(sent)} jobs, the last of them {sent[-1]},"
-    return EnqueueUnknown(
-        f"the server's reply was lost ({type(error).__name__}): {shown} may or may not be"
-        " enqueued; queue.get(id) tells, once the server is back",
-        tuple(sent),
-    )
-
-
-def result_pauses(timeout: timedelta | float) -> Iterator[float]:
-    """How long to wait between two looks at a result: 5 ms at first, 50 ms later."""
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    end = time.monotonic() + seconds
-    pause = 0.005
-    while (left := end - time.monotonic()) > 0:
-        yield min(pause, left)
-        pause = min(0.05, pause * 1.5)
-
-
-def result_of(job: Job, registry: Registry) -> Any:
-    """The result in a snapshot of a job that is over. Raises JobFailed if it is dead."""
-    if job.state is State.DEAD:
-        reason = job.errors[-1].error if job.errors else "no reason is recorded"
-        raise JobFailed(f"job {job.id} ({job.name}) is dead: {reason}")
-    if job.result_payload is None:
-        raise JobNotFound(f"job {job.id} ({job.name}) kept no result")
-    return registry.codec.decode(job.result_payload)

@@ -17,7 +17,7 @@ from redjobs.keys import Keys
 from tests.servers import Server
 
 #: As it is installed: with `-m` Python would put the current directory on the path by itself.
-PROGRAM = Path(sys.executable).with_name("redjobs")
+PROGRAM = str(Path(sys.executable).with_name("redjobs"))
 
 
 def environment(server: Server | None = None, keys: Keys | None = None, **more: str) -> dict[str, str]:

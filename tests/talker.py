@@ -28,6 +28,10 @@ class Talker:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
     def gets(self) -> int:
         return sum(b"GET" in command for command in self.commands)
 

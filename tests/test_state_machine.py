@@ -10,9 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from redjobs import commands
 from redjobs.commands import Duplicate, Finished
@@ -29,6 +36,8 @@ PRIORITIES = (-1, 0, 5)
 #: Which one of those that there are; the same numbers mean the same things when an example shrinks.
 picks = st.integers(0, 31)
 flags = st.booleans()
+priorities = st.sampled_from(PRIORITIES)
+unique_keys = st.sampled_from([None, None, "a", "b"])
 
 
 class Machine(RuleBasedStateMachine):
@@ -51,9 +60,17 @@ class Machine(RuleBasedStateMachine):
         self.numbers += 1
         return self.numbers
 
+    @initialize()
+    def two_workers_and_some_jobs(self) -> None:
+        self.a_worker_comes()
+        self.a_worker_comes()
+        self.enqueue([(0, "a"), (0, None), (5, None), (-1, "b")], later=False)
+
     def worker_of(self, pick: int) -> str:
-        """Any worker that there ever was, or a stranger."""
-        return self.names[pick % len(self.names)] if self.names else "stranger"
+        """Mostly a worker that is alive, sometimes any that there ever was."""
+        alive = [name for name in self.names if name in self.model.workers]
+        names = alive if alive and pick % 4 else self.names
+        return names[-1 - pick // 4 % len(names)]
 
     def job_of(self, pick: int) -> str:
         """Any job that there ever was; the newest more often."""
@@ -64,13 +81,13 @@ class Machine(RuleBasedStateMachine):
 
     # People and programs
 
-    @rule(priority=st.sampled_from(PRIORITIES), key=st.sampled_from([None, None, "a", "b"]), later=flags)
-    def enqueue(self, priority: int, key: str | None, later: bool) -> None:
-        job = self.lab.new(f"+{HOUR}" if later else "", priority=priority, key=key)
-        self.sent.append(job)
-        self._enqueue(job)
+    @rule(jobs=st.lists(st.tuples(priorities, unique_keys), min_size=1, max_size=3), later=flags)
+    def enqueue(self, jobs: list[tuple[int, str | None]], later: bool) -> None:
+        for priority, key in jobs:
+            job = self.lab.new(f"+{HOUR}" if later else "", priority=priority, key=key)
+            self.sent.append(job)
+            self._enqueue(job)
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks)
     def enqueue_again_after_a_lost_reply(self, pick: int) -> None:
         self._enqueue(self.sent[-1 - pick % len(self.sent)])
@@ -89,7 +106,6 @@ class Machine(RuleBasedStateMachine):
         assert run_at is not None
         self.model.scheduled[job_id] = run_at
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks)
     def cancel(self, pick: int) -> None:
         job_id = self.job_of(pick)
@@ -98,7 +114,6 @@ class Machine(RuleBasedStateMachine):
             word, _ = self.lab.run(commands.cancel(self.keys, job_id, key))
         assert word == self.model.cancel(job_id)
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks, later=flags)
     def reschedule(self, pick: int, later: bool) -> None:
         job_id = self.job_of(pick)
@@ -108,7 +123,6 @@ class Machine(RuleBasedStateMachine):
         if word == "rescheduled":
             self.model.reschedule(job_id, at_ms)
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks)
     def requeue(self, pick: int) -> None:
         job_id = self.job_of(pick)
@@ -117,7 +131,6 @@ class Machine(RuleBasedStateMachine):
             word, _ = self.lab.run(commands.requeue(self.keys, job_id, key))
         assert word == self.model.requeue(job_id)
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks, dead=flags)
     def delete(self, pick: int, dead: bool) -> None:
         job_id = self.job_of(pick)
@@ -140,9 +153,12 @@ class Machine(RuleBasedStateMachine):
         alive = self.lab.run(commands.heartbeat(self.keys, [worker], HOUR))
         assert alive == [worker in self.model.workers]
 
-    @rule(
-        pick=picks, count=st.integers(0, 4), priorities=st.sets(st.sampled_from([-1, 5])).map(sorted)
-    )
+    @rule(pick=picks, count=st.integers(1, 4))
+    def a_worker_takes_and_begins(self, pick: int, count: int) -> None:
+        self.take(pick, count, [-1, 5])
+        self.begin(pick, None)
+
+    @rule(pick=picks, count=st.integers(0, 4), priorities=st.sampled_from([[], [-1], [5], [-1, 5]]))
     def take(self, pick: int, count: int, priorities: list[int]) -> None:
         worker = self.worker_of(pick)
         now = self.lab.now_ms()
@@ -154,7 +170,7 @@ class Machine(RuleBasedStateMachine):
             assert left - {0, *priorities} <= set(taken.missing)
             assert taken.more == sum(len(self.model.ready[priority]) for priority in (0, *priorities))
 
-    @precondition(lambda self: self.names and self.model.ready[0])
+    @precondition(lambda self: self.model.ready[0])
     @rule(pick=picks)
     def a_blocked_worker_is_served(self, pick: int) -> None:
         known = sorted(self.model.workers | self.model.retired)
@@ -164,7 +180,6 @@ class Machine(RuleBasedStateMachine):
             if popped != BELL.encode():
                 self.model.pop(worker)
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks, extra=st.none() | picks)
     def begin(self, pick: int, extra: int | None) -> None:
         worker, token = self.worker_of(pick), f"t{self.number()}"
@@ -218,7 +233,6 @@ class Machine(RuleBasedStateMachine):
         assert word == (done if held else "lost")
         return held
 
-    @precondition(lambda self: self.sent)
     @rule(pick=picks, begun=flags, only=st.none() | picks)
     def release(self, pick: int, begun: bool, only: int | None) -> None:
         if begun and self.claims:
@@ -228,7 +242,6 @@ class Machine(RuleBasedStateMachine):
         ids = list(self.model.processing[worker]) if only is None else [self.job_of(only)]
         assert self.lab.release(worker, token, ids) == self.model.release(worker, token, ids)
 
-    @precondition(lambda self: self.names)
     @rule(pick=picks, clean=flags)
     def a_worker_leaves(self, pick: int, clean: bool) -> None:
         worker = self.worker_of(pick)
@@ -248,7 +261,7 @@ class Machine(RuleBasedStateMachine):
     def sweepers_recover(self, pick: int, charge: bool, extra: int | None, times: int) -> None:
         worker = self.worker_of(pick)
         ids = list(self.model.processing[worker])
-        ids += [self.job_of(extra)] if extra is not None and self.sent else []
+        ids += [self.job_of(extra)] if extra is not None else []
         ids = list(dict.fromkeys(ids))
         for _ in range(times):
             replies = [
@@ -258,7 +271,6 @@ class Machine(RuleBasedStateMachine):
             counts = (sum(back for back, _ in replies), sum(crashed for _, crashed in replies))
             assert counts == self.model.recover(worker, ids, charge)
 
-    @precondition(lambda self: self.names)
     @rule()
     def old_workers_are_forgotten(self) -> None:
         listed = self.lab.run(commands.stranded(self.keys, self.names, keep_ms=-HOUR))
@@ -300,7 +312,7 @@ def _orders(lists: dict[Any, list[str]]) -> dict[Any, list[str]]:
 
 def test_any_order_of_commands_leaves_what_the_model_says(server: Server) -> None:
     machine: Callable[[], Machine] = type("MachineOnServer", (Machine,), {"server": server})
-    examples = int(os.environ.get("REDJOBS_TEST_EXAMPLES", "0")) or (15 if server.real else 40)
+    examples = int(os.environ.get("REDJOBS_TEST_EXAMPLES", "0")) or (30 if server.real else 100)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
@@ -309,7 +321,6 @@ def test_any_order_of_commands_leaves_what_the_model_says(server: Server) -> Non
             deadline=None,
             database=None,
             print_blob=True,
-            verbosity=Verbosity.normal,
             suppress_health_check=list(HealthCheck),
         ),
     )

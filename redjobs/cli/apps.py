@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from redjobs.cli.failures import Unusable
@@ -34,8 +35,9 @@ def app_errors() -> Iterator[None]:
 
 
 def _imported_from(trace: TracebackType | None) -> TracebackType | None:
-    """Where `import_apps` called the import, or None where the error has another origin."""
-    while trace is not None and trace.tb_frame.f_code is not import_apps.__code__:
+    """Where one of us called the import, or None where the error has another origin."""
+    ours = (import_apps.__code__, _import.__code__)
+    while trace is not None and trace.tb_frame.f_code not in ours:
         trace = trace.tb_next
     while trace is not None and trace.tb_next is not None and _is_machinery(trace.tb_next):
         trace = trace.tb_next
@@ -50,21 +52,30 @@ def _is_machinery(trace: TracebackType) -> bool:
 def load_function(spec: str) -> Callable[..., Any]:
     """`shop.jobs:remind`, imported. Raises SettingsError where it is not there."""
     module_name, colon, name = spec.partition(":")
-    if not colon or not module_name or not name:
+    if not colon or not name or not all(part.isidentifier() for part in module_name.split(".")):
         near = ":".join(spec.rpartition(".")[::2]) if "." in spec.strip(".") else "shop.jobs:remind"
         raise SettingsError(f"{spec!r} names no function; write module:function, as in {near}")
-    try:
-        with app_errors():
-            import_apps((module_name,))
-    except SettingsError:
-        raise SettingsError(
-            f"no module {module_name!r} in {Path.cwd()} or on the path: `enqueue` imports it here, to"
-            " check the arguments; run it where the app can be imported"
-        ) from None
-    module = sys.modules[module_name]
+    with app_errors():
+        module = _import(module_name)
     function: Callable[..., Any] | None = getattr(module, name, None)
     if function is None:
         near_names = difflib.get_close_matches(name, dir(module), n=1)
         hint = f"; did you mean {module_name}:{near_names[0]}?" if near_names else ""
         raise SettingsError(f"{module_name} has no function {name!r}{hint}")
     return function
+
+
+def _import(name: str) -> ModuleType:
+    """The module. Unlike a worker's import this lets nobody run what is in it."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise SettingsError(
+            f"no module {name!r} in {here} or on the path; it is imported here, to check the arguments:"
+            " run this where the app can be imported"
+        ) from None

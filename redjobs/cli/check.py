@@ -29,7 +29,7 @@ class Violation:
         return {"queue": self.queue, "limit": self.limit, "allowed": self.allowed, "found": self.found}
 
 
-@click.command
+@click.command("check")
 @click.argument("queue", nargs=-1)
 @click.option("--max-latency", type=DURATION, help="No job has been due for longer than this.")
 @click.option(

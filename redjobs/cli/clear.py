@@ -13,7 +13,7 @@ from redjobs.job import State
 _STATES = (State.SCHEDULED, State.READY, State.DEAD, State.COMPLETED)
 
 
-@click.command
+@click.command("clear")
 @click.argument("queue")
 @click.option(
     "--state",

@@ -16,6 +16,7 @@ from redjobs import connect
 from redjobs.cli.failures import NotSo, refused
 from redjobs.cli.text import color_wish, say
 from redjobs.errors import JobNotFound, SettingsError
+from redjobs.ids import check_name
 from redjobs.inspector import Inspector
 from redjobs.keys import DEFAULT_PREFIX
 from redjobs.queue import Queue
@@ -111,7 +112,7 @@ def connected(command: F) -> F:
     )
     @functools.wraps(command)
     def with_target(*args: Any, url: str | None, url_file: Path | None, prefix: str, **options: Any) -> Any:
-        target = Target(_url(url, url_file), prefix)
+        target = Target(_url(url, url_file), check_name("prefix", prefix))
         click.get_current_context().color = color_wish()
         try:
             return command(target, *args, **options)

@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 from redjobs.cli.failures import Unusable
 
 
-@click.command
+@click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

@@ -7,7 +7,7 @@ import click
 from redjobs import demo
 
 
-@click.command
+@click.command("demo")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Run the demo: a signup form that mails now and in three days.

@@ -17,7 +17,7 @@ from redjobs.registry import Handler
 from redjobs.snapshots import job_as_dict
 
 
-@click.command
+@click.command("enqueue")
 @click.argument("function")
 @click.argument("args", nargs=-1)
 @click.option("--in", "delay", type=DURATION, help="Not before this long from now.")

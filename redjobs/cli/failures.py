@@ -50,6 +50,6 @@ def refused(error: Exception) -> Unavailable:
 def scrub(text: str) -> str:
     """An error of redis-py or the server without the arguments of the command, which may be secrets."""
     text = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", text, flags=re.DOTALL)
-    for quote in (" with args beginning with", ", with args", ", args:", " script: "):
+    for quote in (", with args", " with args beginning with", ", args:", " script: "):
         text = text.partition(quote)[0]
     return text

@@ -20,7 +20,7 @@ from redjobs.snapshots import Page, job_as_dict
 Row = tuple[object, ...]
 
 
-@click.group(cls=SuggestingGroup)
+@click.group("jobs", cls=SuggestingGroup)
 def command() -> None:
     """List, show and change jobs.
 

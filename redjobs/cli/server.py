@@ -16,7 +16,7 @@ from redjobs.embedded import Status
 from redjobs.settings import DEFAULT_DIRECTORY
 
 
-@click.command
+@click.command("server")
 @click.argument(
     "directory", default=DEFAULT_DIRECTORY, type=click.Path(file_okay=False, path_type=Path), metavar="[DIR]"
 )

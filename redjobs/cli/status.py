@@ -18,7 +18,7 @@ _QUEUE_HEAD = ("queue", "scheduled", "ready", "processing", "dead", "completed",
 _WORKER_HEAD = ("worker", "jobs", "lease", "queues")
 
 
-@click.command
+@click.command("status")
 @click.argument("queue", nargs=-1)
 @click.option(
     "--watch",

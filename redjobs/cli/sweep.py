@@ -10,7 +10,7 @@ from redjobs.cli.text import say, say_json, some
 from redjobs.sweeper import SweepPolicy, SweepResult
 
 
-@click.command
+@click.command("sweep")
 @click.argument("queue", nargs=-1)
 @click.option("--dead-age", type=DURATION, default="180d", show_default=True, help="Keep dead jobs so long.")
 @click.option(

@@ -132,7 +132,7 @@ def how_long(command: F) -> F:
     return command
 
 
-@click.command(context_settings={"auto_envvar_prefix": "REDJOBS"})
+@click.command("worker", context_settings={"auto_envvar_prefix": "REDJOBS"})
 @click.argument("queue", nargs=-1)
 @which_jobs
 @how_many
@@ -146,7 +146,7 @@ def how_long(command: F) -> F:
     help="Answer health checks there; 0: any port.",
 )
 @click.option("--health-host", default="127.0.0.1", show_default=True, help="On this address.")
-@click.option("--log-level", type=LEVELS, default="info", show_default=True)
+@click.option("--log-level", type=LEVELS, default="info", show_default=True, help="Say no less than this.")
 @click.option("--log-format", type=FORMATS, default="text", show_default=True, help="JSON: a line per event.")
 @connected
 @click.pass_context

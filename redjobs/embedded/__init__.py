@@ -84,7 +84,8 @@ def ensure(directory: str | Path, *, idle_s: float | None = None) -> Path:
                 raise _cannot(home, f"it is there but does not answer; see {home.log}")
             time.sleep(_POLL_S)
     except OSError as error:
-        raise _cannot(home, f"{error.strerror or error}: {error.filename or ''}") from error
+        where = f": {error.filename}" if error.filename else ""
+        raise _cannot(home, f"{error.strerror or error}{where}") from error
 
 
 def status(directory: str | Path) -> Status:

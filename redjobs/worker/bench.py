@@ -148,8 +148,11 @@ class MainThread(_Threaded):
 
     def serve(self) -> None:
         """Run works until `stop`. Called in the main thread."""
-        signal.signal(signal.SIGALRM, self._on_alarm)
-        self._serve(self._begins, 0)
+        before = signal.signal(signal.SIGALRM, self._on_alarm)
+        try:
+            self._serve(self._begins, 0)
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
     def _begins(self, work: Work | None) -> None:
         self._running = work
@@ -217,7 +220,13 @@ class EventLoop(Station):
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reporting = False
         self._loop = _new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="redjobs-loop", daemon=True).start()
+        threading.Thread(target=self._turn, name="redjobs-loop", daemon=True).start()
+
+    def _turn(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
 
     def free(self) -> int:
         return self._concurrency - len(self.active)

@@ -182,15 +182,23 @@ async def execute_async(work: Work, call: Awaitable[object], hooks: Hooks) -> No
 
 def failed(work: Work, exception: BaseException) -> Failed:
     """The outcome of a handler that raised; the record holds no argument of the job."""
+    said = _said(exception)
     if isinstance(exception, Signal):
-        text = str(exception) or f"{type(exception).__name__} was raised"
+        text = said or f"{type(exception).__name__} was raised"
         if isinstance(exception, Retry):
             text = f"Retry: {text}"
         return Failed(exception, _error(work.claim, _scrub(text, work)))
     lines = traceback.TracebackException.from_exception(exception, compact=True)
-    text = f"{type(exception).__name__}: {exception}" if str(exception) else type(exception).__name__
+    text = f"{type(exception).__name__}: {said}" if said else type(exception).__name__
     where = "".join(lines.stack.format()[-8:])
     return Failed(exception, _error(work.claim, _scrub(text, work), _scrub(where, work)))
+
+
+def _said(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception as problem:  # noqa: BLE001 - whatever a user's __str__ raises
+        return f"(its text cannot be shown: {type(problem).__name__})"
 
 
 def _error(claim: Claim, text: str, where: str = "") -> JobError:

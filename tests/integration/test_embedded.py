@@ -50,40 +50,6 @@ def client(directory: Path) -> Iterator[Callable[[], Redis]]:
         yield make
 
 
-@pytest.fixture
-def python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts Python programs, and ends those that are left."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(code: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-        process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            **options,  # type: ignore[call-overload]
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def say(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()
-
-
-def hear(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
 # One server
 
 
@@ -135,33 +101,6 @@ def test_a_directory_that_exists_keeps_its_files_and_its_mode(directory: Path) -
 
     assert stat.S_IMODE(directory.stat().st_mode) == 0o750
     assert not (directory / ".gitignore").exists()
-
-
-COUNT = """
-import sys
-from redjobs import connect, embedded
-from redjobs.settings import resolve_url
-client = connect.connect(resolve_url("embedded://" + sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline()
-client.incr("count")
-print(embedded.status(sys.argv[1]).pid, flush=True)
-sys.stdin.readline()
-"""
-
-
-def test_processes_that_start_at_once_share_one_server(
-    directory: Path, python: Callable[..., subprocess.Popen[str]], client: Callable[[], Redis]
-) -> None:
-    processes = [python(COUNT, directory) for _ in range(8)]
-    assert {hear(process) for process in processes} == {"ready"}
-    for process in processes:
-        say(process, "go")
-    pids = {hear(process) for process in processes}
-
-    assert pids == {str(embedded.status(directory).pid)}
-    assert starts(directory) == 1
-    assert client().get("count") == b"8"
 
 
 def test_threads_that_start_at_once_share_one_server(directory: Path) -> None:

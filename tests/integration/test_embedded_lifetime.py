@@ -17,7 +17,7 @@ import redjobs
 from redjobs import connect, embedded
 from redjobs.embedded.home import Home, release, try_lock
 from redjobs.settings import resolve_url
-from tests.embedded_home import command_line, home_of_a_server, is_held, keeper_of, kill
+from tests.embedded_home import command_line, home_of_a_server, is_held, keeper_of, kill, starts
 from tests.waiting import wait_until
 
 ROOT = Path(redjobs.__file__).parents[1]
@@ -89,6 +89,20 @@ client.incr("count")
 print(embedded.status(sys.argv[1]).pid, flush=True)
 sys.stdin.readline()
 """
+
+
+def test_processes_that_start_at_once_share_one_server(
+    directory: Path, python: Callable[..., subprocess.Popen[str]], client: Callable[[], Redis]
+) -> None:
+    processes = [python(COUNT, directory) for _ in range(8)]
+    assert {hear(process) for process in processes} == {"ready"}
+    for process in processes:
+        say(process, "go")
+    pids = {hear(process) for process in processes}
+
+    assert pids == {str(embedded.status(directory).pid)}
+    assert starts(directory) == 1
+    assert client().get("count") == b"8"
 
 
 # Coming and going

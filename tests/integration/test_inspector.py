@@ -42,7 +42,7 @@ def ids(page: Page) -> list[str]:
 
 def test_queues_are_the_names_in_use(inspector: Inspector, lab: Lab) -> None:
     assert inspector.queues() == []
-    lab.redis.sadd(queues_key(lab.keys.prefix), "mail", "default")
+    lab.redis.sadd(queues_key(lab.keys.prefix), "mail", "default", "{no}", "", b"\xff")
     assert inspector.queues() == ["default", "mail"]
 
 

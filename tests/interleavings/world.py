@@ -1,0 +1,159 @@
+"""A state of the whole world: the server, two worker processes, what is on the wire, what people know.
+
+Worlds are plain values: two that are equal have the same future, whatever led there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tests.interleavings.calls import FATES, Call, command
+from tests.interleavings.rules import JOBS, Broken, Rules
+from tests.interleavings.store import NAMES, Step, Store
+
+
+class Begun(NamedTuple):
+    """A claim as a process knows it."""
+
+    job: str
+    token: str
+    #: How it was settled in a call whose reply was lost: it is said again, and nothing else.
+    said: str = ""
+
+
+class Hand(NamedTuple):
+    """One worker process: what it knows, which need not be what the server knows."""
+
+    number: int
+    #: How often it began anew under another name.
+    life: int = 0
+    up: bool = True
+    #: Taken and not begun.
+    taken: tuple[str, ...] = ()
+    #: Were there in a crash, and are begun when nothing else runs.
+    suspects: tuple[str, ...] = ()
+    begun: tuple[Begun, ...] = ()
+    #: Of begin calls whose replies were not read, and how many tokens were made in all.
+    tokens: tuple[str, ...] = ()
+    begins: int = 0
+    #: The connection was lost: it looks at its list before anything else.
+    lost: bool = False
+    #: What it found there and gives back, one call each.
+    gives: tuple[Call, ...] = ()
+    #: Blocks in a pop, and knows of something that is due then (ms; inf: of nothing); None: awake.
+    sleeps_until: float | None = None
+    #: It has just taken, and there was nothing; the same for who is awake still.
+    saw: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The incarnation's name."""
+        return NAMES[self.number][self.life]
+
+    @property
+    def holds(self) -> int:
+        """How many jobs it knows that it has."""
+        return len(self.taken) + len(self.suspects) + len(self.begun)
+
+
+class Ghost(NamedTuple):
+    """What is true of a job, seen from outside."""
+
+    #: The server has stored it, whether or not anybody heard so.
+    stored: bool = False
+    #: completed, dead or cancelled; '' as long as it lives.
+    fate: str = ""
+    #: Failed attempts that the server has accepted.
+    retries: int = 0
+    #: How often its enqueue may still be sent; None: its caller has an answer.
+    sends: int | None = 1
+
+
+class Budget(NamedTuple):
+    """How much may still go wrong, and how often people may meddle."""
+
+    lost: int = 0
+    late: int = 0
+    kills: int = 0
+    ticks: int = 0
+    hours: int = 0
+    sweeps: int = 0
+    cancels: int = 0
+    reschedules: int = 0
+    #: Recoveries of workers that are not retired: by a sweep that is mistaken.
+    mistakes: int = 0
+    leaves: int = 0
+    lives: int = 2
+
+
+class World(NamedTuple):
+    """Everything."""
+
+    data: int
+    clock: int
+    hands: tuple[Hand, ...]
+    jobs: tuple[Ghost, ...]
+    #: Calls that will still reach the server; nobody waits for their replies.
+    flying: tuple[Call, ...]
+    #: What sweeps and supervisors are about to do, each a line of calls.
+    chores: tuple[tuple[Call, ...], ...]
+    left: Budget
+
+    def hand(self, hand: Hand) -> World:
+        """The same world with another state of this process."""
+        hands = tuple(hand if each.number == hand.number else each for each in self.hands)
+        return self._replace(hands=hands)
+
+    def spend(self, what: str) -> World:
+        """One less of this in the budget."""
+        return self._replace(left=self.left._replace(**{what: getattr(self.left, what) - 1}))
+
+
+class Server:
+    """Runs calls in worlds, and checks what they did."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.rules = Rules(store)
+
+    def perform(self, world: World, call: Call) -> tuple[World, Any]:
+        """The world after this call, and the reply. Raises Broken."""
+        step = self._step(world.data, call)
+        if step.after == world.data and not step.counted:
+            return world, step.reply
+        self.rules.check_call(world.data, call, step.after, tuple(sorted(step.counted.items())))
+        self.rules.check_state(step.after)
+        jobs = tuple(
+            self._ghost(ghost, job, call, step)
+            for ghost, job in zip(world.jobs, JOBS, strict=True)
+        )
+        return world._replace(data=step.after, jobs=jobs), step.reply
+
+    def _step(self, number: int, call: Call) -> Step:
+        if call[0] == "pop":
+            return self.store.pop(number, call[1])
+        return self.store.run(number, command(call))
+
+    def _ghost(self, ghost: Ghost, job: str, call: Call, step: Step) -> Ghost:
+        verb, mine = call[0], job in call
+        fact = self.rules.facts(step.after)[JOBS.index(job)]
+        if not ghost.stored and fact.place:
+            ghost = ghost._replace(stored=True)
+        if verb == "retry" and mine and step.reply == "scheduled":
+            ghost = ghost._replace(retries=ghost.retries + 1)
+        elif verb in FATES and mine and step.reply in ([], "dead", "discarded"):
+            ghost = ghost._replace(fate=FATES[verb])
+        elif verb == "cancel" and mine and step.reply[0] == "cancelled":
+            ghost = ghost._replace(fate="cancelled")
+        self._check_job(ghost, job, fact.place)
+        attempt = ghost.retries + bool(fact.token)
+        if not ghost.fate and fact.attempt != attempt:
+            raise Broken(f"{job[1]} is at attempt {fact.attempt}, and had {attempt}")
+        return ghost
+
+    @staticmethod
+    def _check_job(ghost: Ghost, job: str, place: str) -> None:
+        if ghost.fate and place not in ("", ghost.fate):
+            raise Broken(f"{job[1]} is {ghost.fate}, and stands in {place} again")
+        if ghost.stored and not ghost.fate and not place:
+            raise Broken(f"{job[1]} is lost")

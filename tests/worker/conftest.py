@@ -1,0 +1,86 @@
+"""Workers with real processes and a real server, and what their jobs wrote down.
+
+- `runs`: what the jobs did. `gate`: a file that a job waits for. `queue`: the queue `default`.
+- `burst`: run what is due in this process, and return. `worker`: start one in a process of its own.
+
+Tests here run on Valkey alone, but for those that name `kind`, directly or through a fixture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redjobs import Queue, connect
+from redjobs.settings import resolve_url
+from redjobs.worker import Worker, WorkerOptions, import_apps
+from tests.conftest import Pool
+from tests.servers import Server
+from tests.worker.processes import HANDLERS, WorkerProcess
+from tests.worker.runs import RUNS, Runs
+
+Start = Callable[..., WorkerProcess]
+Burst = Callable[..., int]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes many seconds; runs with `-m slow` or $REDJOBS_SLOW_TESTS")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "slow" in config.option.markexpr or os.environ.get("REDJOBS_SLOW_TESTS"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run it with -m slow"))
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    runs = Runs(tmp_path / "runs")
+    monkeypatch.setenv(RUNS, str(runs.path))
+    return runs
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that is not there yet."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def queue(server: Server) -> Iterator[Queue]:
+    queue = Queue(url=server.url)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def burst(server: Server, runs: Runs) -> Burst:
+    """Run what is due in this process; the number of jobs that failed."""
+
+    def run(**options: Any) -> int:
+        import_apps([HANDLERS])
+        client = connect.connect_worker(resolve_url(server.url))
+        return Worker(client, WorkerOptions(processes=0, **{"burst": True, **options})).run()
+
+    return run
+
+
+@pytest.fixture
+def worker(server: Server, tmp_path: Path, runs: Runs) -> Iterator[Start]:
+    """Start workers in processes of their own; those that are left at the end are killed."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> WorkerProcess:
+            url = options.pop("url", server.url)
+            process = WorkerProcess(url, tmp_path, runs, **options)
+            stack.callback(process.destroy)
+            return process
+
+        yield start

@@ -1,0 +1,318 @@
+"""The jobs of these tests. Each run is written down outside of Redis: what is tested is not asked.
+
+Where a test has to decide when something goes on, a job waits for a file, its gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import redjobs
+from redjobs import Bury, Retry, Snooze, current_job
+from tests.worker.runs import RUNS, write
+
+_LOOK_SECONDS = 0.005
+
+
+def note(word: str, text: object = "") -> None:
+    """Write down that this happened in the job that is running."""
+    job = current_job()
+    assert job is not None, "only a job takes notes"
+    write(Path(os.environ[RUNS]), word, job.id, job.attempt, os.getpid(), str(text))
+
+
+def wait_for(gate: str) -> None:
+    """Until a file is there."""
+    while not Path(gate).exists():
+        time.sleep(_LOOK_SECONDS)
+
+
+async def wait_for_async(gate: str) -> None:
+    """Until a file is there, letting others run."""
+    while not Path(gate).exists():  # noqa: ASYNC240 - a stat
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+# Jobs that do their work --------------------------------------------------------------------
+
+
+def record(text: str = "") -> None:
+    note("start", text)
+    note("end", text)
+
+
+async def record_async(text: str = "") -> None:
+    note("start", text)
+    await asyncio.sleep(0)
+    note("end", text)
+
+
+def wait(gate: str, text: str = "") -> None:
+    note("start", text)
+    wait_for(gate)
+    note("end", text)
+
+
+async def wait_async(gate: str, text: str = "") -> None:
+    note("start", text)
+    await wait_for_async(gate)
+    note("end", text)
+
+
+def take_seconds(seconds: float, text: str = "") -> None:
+    note("start", text)
+    time.sleep(seconds)
+    note("end", text)
+
+
+def open_gate(gate: str, after: int) -> None:
+    """Let those go on that wait for this gate, once so many jobs have started."""
+    note("start")
+    while Path(os.environ[RUNS]).read_text().count("start") < after + 1:
+        time.sleep(_LOOK_SECONDS)
+    Path(gate).touch()
+    note("end")
+
+
+def enqueue_more(url: str, count: int) -> None:
+    """A job that leads to another, so many times."""
+    if count:
+        queue = redjobs.Queue(url=url)
+        queue.enqueue(enqueue_more, url, count - 1)
+        queue.close()
+    note("end", count)
+
+
+def moments() -> None:
+    """Writes down how many milliseconds after it was due it runs."""
+    job = current_job()
+    assert job is not None
+    note("end", round((time.time() - job.run_at.timestamp()) * 1000))
+
+
+def give(value: Any) -> Any:
+    note("end")
+    return value
+
+
+def give_nonsense() -> Any:
+    """Returns what no payload can hold."""
+    note("end")
+    return object()
+
+
+# Jobs that ask for something ----------------------------------------------------------------
+
+
+def fail(text: str = "no such user") -> None:
+    note("start", text)
+    raise ValueError(text)
+
+
+async def fail_async(text: str = "no such user") -> None:
+    note("start", text)
+    raise ValueError(text)
+
+
+def fail_until(attempt: int) -> None:
+    job = current_job()
+    assert job is not None
+    note("start", job.attempt)
+    if job.attempt < attempt:
+        raise ValueError(f"attempt {job.attempt}")
+    note("end", job.attempt)
+
+
+def _backoff(attempt: int, error: BaseException) -> timedelta:
+    return timedelta(hours=attempt) if isinstance(error, ValueError) else timedelta(days=attempt)
+
+
+@redjobs.job(backoff=_backoff)
+def fail_with_backoff_function() -> None:
+    note("start")
+    raise ValueError("hours, not days")
+
+
+def ask_for_retry(seconds: float) -> None:
+    note("start")
+    raise Retry("the shop is closed", after=seconds)
+
+
+def snooze(seconds: float) -> None:
+    note("start")
+    raise Snooze(seconds)
+
+
+def bury() -> None:
+    note("start")
+    raise Bury("wrong address")
+
+
+class _Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("this error cannot even be shown")
+
+
+def fail_unspeakably() -> None:
+    note("start")
+    raise _Unspeakable
+
+
+async def fail_unspeakably_async() -> None:
+    note("start")
+    raise _Unspeakable
+
+
+def leave(how: str) -> None:
+    """Raise what usually ends a program."""
+    note("start", how)
+    kinds: dict[str, BaseException] = {
+        "exit": SystemExit(7),
+        "interrupt": KeyboardInterrupt(),
+        "generator": GeneratorExit(),
+        "base": BaseException("not even an Exception"),
+    }
+    raise kinds[how]
+
+
+async def leave_async(how: str) -> None:
+    leave(how)
+
+
+# Jobs that take their process with them -----------------------------------------------------
+
+
+def die(how: str, times: int = 99) -> None:
+    """End the process the first `times` times, and then work."""
+    path = Path(os.environ[RUNS])
+    job = current_job()
+    assert job is not None
+    note("start", how)
+    starts = [line for line in path.read_text().splitlines() if line.startswith(f"start {job.id} ")]
+    if len(starts) <= times:
+        _die(how)
+    note("end", how)
+
+
+def _die(how: str) -> None:
+    if how == "exit":
+        os._exit(3)
+    elif how == "exit cleanly":
+        os._exit(0)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "segfault":
+        ctypes.string_at(0)
+
+
+def exhaust_memory() -> None:
+    note("start")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000, before[1]))
+    try:
+        bytearray(1_000_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def grow(megabytes: int) -> None:
+    """Use more memory, and keep it."""
+    _kept.append(b"x" * (megabytes * 1_000_000))
+    note("end", megabytes)
+
+
+_kept: list[bytes] = []
+
+
+def fork(text: str = "") -> None:
+    """A job that starts processes of its own."""
+    note("start", text)
+    child = multiprocessing.get_context("fork").Process(target=note, args=("forked", text))
+    child.start()
+    child.join()
+    note("end", text)
+
+
+# Jobs that will not let go ------------------------------------------------------------------
+
+
+def hold_the_interpreter(seconds: int, text: str = "") -> None:
+    """A C function that does not let other threads run."""
+    note("start", text)
+    ctypes.PyDLL(None).sleep(ctypes.c_uint(seconds))
+    note("end", text)
+
+
+def clean_up(gate: str, text: str = "") -> None:
+    """Stops when it is asked to, and says what it was asked with."""
+    note("start", text)
+    try:
+        wait_for(gate)
+    except BaseException as asked:
+        note("cleanup", type(asked).__name__)
+        raise
+    note("end", text)
+
+
+async def clean_up_async(gate: str, text: str = "") -> None:
+    note("start", text)
+    try:
+        await wait_for_async(gate)
+    except BaseException as asked:
+        note("cleanup", type(asked).__name__)
+        raise
+    note("end", text)
+
+
+def refuse_to_stop(gate: str, text: str = "") -> None:
+    """Goes on, whatever it is asked."""
+    note("start", text)
+    while not Path(gate).exists():
+        try:
+            wait_for(gate)
+        except BaseException as asked:
+            note("ignored", type(asked).__name__)
+    note("end", text)
+
+
+def spin(text: str = "") -> None:
+    note("start", text)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+
+def sleep_for_ever(text: str = "") -> None:
+    note("start", text)
+    time.sleep(10**9)
+
+
+# What the worker's process is like ----------------------------------------------------------
+
+
+def modules_loaded(names: list[str]) -> None:
+    note("end", ",".join(name for name in names if name in sys.modules))
+
+
+def say_lost(gate: str) -> None:
+    """Writes down whether it knew that another worker had its job by then."""
+    job = current_job()
+    assert job is not None
+    note("start")
+    wait_for(gate)
+    note("end", job.lost)
+

@@ -1,0 +1,26 @@
+"""A worker in a process of its own, as the command line starts one: `python -m tests.worker.launch JSON`.
+
+What a test could only wait for, it may shorten: the constants that it names are changed first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+from redjobs.settings import resolve_url
+from redjobs.worker import WorkerOptions, start
+
+
+def main(told: dict[str, Any]) -> int:
+    for name, value in told["constants"].items():
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(module), constant, value)
+    server = resolve_url(told["url"])
+    return start(server, WorkerOptions.from_dict(told["options"]), {"level": "DEBUG", "colour": False})
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,190 @@
+"""What a worker runs: now and later, by priority, in the main thread, in threads and on an event loop."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from redjobs import JobNotFound, Queue, State, call
+from tests.servers import Server
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Burst
+from tests.worker.runs import Runs
+
+pytestmark = pytest.mark.timeout(30, method="thread")
+
+
+def test_jobs_run_in_the_order_in_which_they_came(queue: Queue, burst: Burst, runs: Runs) -> None:
+    queue.enqueue_many(call(handlers.record, str(number)) for number in range(20))
+    assert burst() == 0
+    assert runs.texts() == [str(number) for number in range(20)]
+
+
+def test_a_job_that_is_done_is_forgotten(queue: Queue, burst: Burst, runs: Runs) -> None:
+    job = queue.enqueue(handlers.record)
+    burst()
+    assert runs.count("end", job_id=job.id) == 1
+    with pytest.raises(JobNotFound):
+        queue.get(job.id)
+
+
+def test_more_jobs_than_one_call_moves(queue: Queue, burst: Burst, runs: Runs) -> None:
+    queue.enqueue_many(call(handlers.record, str(number)) for number in range(1_200))
+    burst()
+    assert runs.texts() == [str(number) for number in range(1_200)]
+
+
+def test_a_job_for_later_runs_later_and_not_before(queue: Queue, burst: Burst, runs: Runs) -> None:
+    queue.enqueue_in(timedelta(milliseconds=300), handlers.moments)
+    burst(burst=False, max_idle=1.0)
+    (late_ms,) = map(int, runs.texts())
+    assert 0 <= late_ms < 5_000
+
+
+def test_a_burst_leaves_what_is_not_due(queue: Queue, burst: Burst, runs: Runs) -> None:
+    job = queue.enqueue_in(timedelta(hours=1), handlers.record)
+    burst()
+    assert runs.lines() == []
+    assert queue.get(job.id).state is State.SCHEDULED
+
+
+def test_a_job_whose_time_is_past_runs_now(queue: Queue, burst: Burst, runs: Runs) -> None:
+    queue.enqueue_at(datetime.now(UTC) - timedelta(days=1), handlers.record)
+    burst()
+    assert runs.count("end") == 1
+
+
+def test_what_falls_due_while_nobody_works_runs_in_the_order_of_its_time(
+    queue: Queue, burst: Burst, runs: Runs
+) -> None:
+    soon = datetime.now(UTC) + timedelta(milliseconds=100)
+    for number in (2, 0, 3, 1):
+        queue.enqueue_at(soon + timedelta(milliseconds=number), handlers.record, str(number))
+    wait_until(lambda: datetime.now(UTC) > soon + timedelta(milliseconds=10))
+    burst()
+    assert runs.texts() == ["0", "1", "2", "3"]
+
+
+NEW_PRIORITIES = pytest.mark.xfail(
+    reason="take hands out worse priorities while a better one is still undeclared", strict=True
+)
+
+
+@NEW_PRIORITIES
+def test_a_lower_priority_number_runs_first(queue: Queue, burst: Burst, runs: Runs) -> None:
+    for priority in (5, 0, -3, 7, -3, 0):
+        queue.options(priority=priority).enqueue(handlers.record, str(priority))
+    burst()
+    assert runs.texts() == ["-3", "-3", "0", "0", "5", "7"]
+
+
+@NEW_PRIORITIES
+def test_scheduled_jobs_keep_their_priority(queue: Queue, burst: Burst, runs: Runs) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    for priority in (5, 0, -3):
+        queue.options(priority=priority).enqueue_at(past, handlers.record, str(priority))
+    burst()
+    assert sorted(runs.texts(), key=int) == ["-3", "0", "5"]
+    assert runs.texts()[0] == "-3"
+
+
+def test_plain_functions_run_in_the_main_thread_one_at_a_time(
+    queue: Queue, burst: Burst, runs: Runs
+) -> None:
+    queue.enqueue_many(call(handlers.take_seconds, 0.03, str(number)) for number in range(3))
+    burst()
+    assert [line.word for line in runs.lines()] == ["start", "end"] * 3
+
+
+def test_threads_run_plain_functions_at_the_same_time(
+    queue: Queue, burst: Burst, runs: Runs, gate: Path
+) -> None:
+    """Three wait for what only the fourth can bring about."""
+    for _ in range(3):
+        queue.enqueue(handlers.wait, str(gate))
+    queue.enqueue(handlers.open_gate, str(gate), 3)
+    burst(threads=4)
+    assert runs.count("end") == 4
+
+
+def test_coroutines_run_at_the_same_time(queue: Queue, burst: Burst, runs: Runs, gate: Path) -> None:
+    for _ in range(30):
+        queue.enqueue(handlers.wait_async, str(gate))
+    queue.enqueue(handlers.open_gate, str(gate), 30)
+    burst(concurrency=40)
+    assert runs.count("end") == 31
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_more_coroutines_than_may_run_at_a_time(
+    queue: Queue, burst: Burst, runs: Runs, threads: int
+) -> None:
+    """Short plain jobs let a worker take many at once, and then they turn out to be coroutines."""
+    queue.enqueue_many(call(handlers.record) for _ in range(300))
+    queue.enqueue_many(call(handlers.record_async) for _ in range(300))
+    queue.enqueue_many(call(handlers.record) for _ in range(10))
+    burst(threads=threads, concurrency=3)
+    assert runs.count("end") == 610
+
+
+def test_plain_jobs_go_on_while_all_places_for_coroutines_are_taken(
+    queue: Queue, burst: Burst, runs: Runs, gate: Path
+) -> None:
+    queue.enqueue(handlers.record)
+    for _ in range(4):
+        queue.enqueue(handlers.wait_async, str(gate))
+    queue.enqueue(handlers.record, "plain")
+    queue.enqueue(handlers.open_gate, str(gate), 3)
+    burst(concurrency=2)
+    assert runs.count("end") == 7
+    assert [line.attempt for line in runs.lines("end")] == [1] * 7
+
+
+def test_a_job_knows_its_id_and_attempt(queue: Queue, burst: Burst, runs: Runs) -> None:
+    plain = queue.enqueue(handlers.record, "plain")
+    coroutine = queue.enqueue(handlers.record_async, "coroutine")
+    burst()
+    assert [(line.job_id, line.attempt) for line in runs.lines("end")] == [(plain.id, 1), (coroutine.id, 1)]
+
+
+def test_a_result_is_kept_where_it_was_asked_for(queue: Queue, burst: Burst) -> None:
+    kept = queue.options(result_ttl=60).enqueue(handlers.give, {"total": 7})
+    queue.enqueue(handlers.give, "nobody asks")
+    burst()
+    assert queue.result(kept.id) == {"total": 7}
+    assert queue.get(kept.id).state is State.COMPLETED
+
+
+def test_a_unique_key_is_free_once_its_job_is_done(queue: Queue, burst: Burst, runs: Runs) -> None:
+    keyed = queue.options(key="invoice-7")
+    first = keyed.enqueue(handlers.record)
+    assert keyed.enqueue(handlers.record).id == first.id
+    burst()
+    assert keyed.enqueue(handlers.record).created
+    burst()
+    assert runs.count("end") == 2
+
+
+def test_a_job_may_enqueue_jobs(queue: Queue, burst: Burst, runs: Runs, server: Server) -> None:
+    queue.enqueue(handlers.enqueue_more, server.url, 3)
+    burst()
+    assert runs.texts() == ["3", "2", "1", "0"]
+
+
+def test_a_worker_that_may_idle_so_long_leaves_after_that(queue: Queue, burst: Burst, runs: Runs) -> None:
+    queue.enqueue_in(timedelta(seconds=0.2), handlers.record)
+    begun = time.monotonic()
+    burst(burst=False, max_idle=0.5)
+    assert time.monotonic() - begun >= 0.5
+    assert runs.count("end") == 1
+
+
+def test_a_burst_counts_what_failed(queue: Queue, burst: Burst) -> None:
+    queue.options(max_attempts=1).enqueue(handlers.fail)
+    queue.enqueue(handlers.record)
+    queue.enqueue(handlers.fail)
+    assert burst() == 2
