@@ -151,7 +151,7 @@ def take(
         word, next_ms, more, missing, ids, promoted = reply
         return Taken(
             lapsed=word == b"lapsed",
-            ids=[id_.decode() for id_ in ids],
+            ids=_texts(ids),
             next_ms=None if next_ms < 0 else next_ms,
             more=more,
             missing=[int(priority) for priority in missing],
@@ -199,7 +199,7 @@ def begin(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> Command[Be
 
 def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]) -> Claim:
     raw = dict(zip(entry[::2], entry[1::2], strict=True))
-    enqueued_at = int(raw.get(b"enqueued_at", now_ms))
+    enqueued_at = _number(raw, b"enqueued_at", now_ms)
     key = raw.get(b"key")
     return Claim(
         job_id,
@@ -208,16 +208,27 @@ def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry:
         token,
         raw[b"name"].decode("utf-8", "replace") if b"name" in raw else "",
         raw.get(b"args", b""),
-        int(raw[b"attempt"]),
-        int(raw.get(b"crashes", 0)),
+        _number(raw, b"attempt", 1),
+        _number(raw, b"crashes", 0),
         enqueued_at,
-        int(raw.get(b"run_at", enqueued_at)),
+        _number(raw, b"run_at", enqueued_at),
         now_ms,
         raw.get(b"options", b""),
         raw.get(b"errors", b""),
-        None if key is None else key.decode(),
-        int(raw.get(b"format", 1)),
+        None if key is None else key.decode("utf-8", "replace"),
+        _number(raw, b"format", 1),
     )
+
+
+def _number(raw: dict[bytes, bytes], name: bytes, default: int) -> int:
+    """A number in a job's hash. Nothing that somebody wrote there may stop a worker."""
+    value = raw.get(name)
+    if value is None:
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        return default
 
 
 @dataclass(slots=True)
@@ -509,4 +520,5 @@ def _word_and_text(reply: Any) -> tuple[str, str]:
 
 
 def _texts(reply: Any) -> list[str]:
-    return [item.decode() for item in reply]
+    # What is no ASCII is no id of ours; it must not stop who finds it.
+    return [item.decode("ascii", "backslashreplace") for item in reply]

@@ -39,9 +39,9 @@ def new_token() -> str:
 
 
 def priority_of(job_id: str) -> int:
-    """The priority that an id carries."""
+    """The priority that an id carries; 0 for what is no id."""
     _, dot, priority = job_id.partition(".")
-    return int(priority) if dot else 0
+    return int(priority) if dot and _ID.fullmatch(job_id) else 0
 
 
 def is_id(text: str) -> bool:

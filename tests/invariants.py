@@ -43,6 +43,7 @@ class Contents:
     fading: set[str] = field(default_factory=set)
     #: zsets by name: scheduled, levels, workers, retired, dead, completed.
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    stats: dict[str, int] = field(default_factory=dict)
     #: By priority, and by worker; bells included.
     ready: dict[int, list[str]] = field(default_factory=dict)
     processing: dict[str, list[str]] = field(default_factory=dict)
@@ -71,10 +72,12 @@ def check(client: redis.Redis) -> None:
 def violations(client: redis.Redis) -> list[str]:
     """Everything wrong in what this server holds, as sentences."""
     queues, found = read(client)
-    for contents in queues:
-        for rule in _RULES:
-            found += [f"{contents.keys.queue}: {text}" for text in rule(contents)]
-    return found
+    return found + [text for contents in queues for text in broken_rules(contents)]
+
+
+def broken_rules(contents: Contents) -> list[str]:
+    """What is wrong in one queue, as sentences."""
+    return [f"{contents.keys.queue}: {text}" for rule in _RULES for text in rule(contents)]
 
 
 def read(client: redis.Redis) -> tuple[list[Contents], list[str]]:
@@ -102,9 +105,7 @@ def _values(client: redis.Redis, names: list[str]) -> list[tuple[str, str, Any, 
     pipe = client.pipeline(transaction=False)
     for name in names:
         pipe.type(name)
-        pipe.pttl(name)
-    told = pipe.execute()
-    kinds = [kind.decode() for kind in told[::2]]
+    kinds = [kind.decode() for kind in pipe.execute()]
     readers: dict[str, Any] = {
         "hash": pipe.hgetall,
         "zset": lambda name: pipe.zrange(name, 0, -1, withscores=True),
@@ -114,7 +115,15 @@ def _values(client: redis.Redis, names: list[str]) -> list[tuple[str, str, Any, 
     }
     for name, kind in zip(names, kinds, strict=True):
         readers[kind](name)
-    return list(zip(names, kinds, pipe.execute(), told[1::2], strict=True))
+    hashes = [name for name, kind in zip(names, kinds, strict=True) if kind == "hash"]
+    for name in hashes:
+        pipe.pttl(name)
+    told = pipe.execute()
+    values, ttls = told[: len(names)], dict(zip(hashes, told[len(names) :], strict=True))
+    return [
+        (name, kind, value, ttls.get(name, -1))
+        for name, kind, value in zip(names, kinds, values, strict=True)
+    ]
 
 
 def _file(contents: Contents, rest: str, kind: str, value: Any, ttl: int) -> str:
@@ -134,7 +143,9 @@ def _file(contents: Contents, rest: str, kind: str, value: Any, ttl: int) -> str
         contents.hashes[name] = {key.decode(): item for key, item in value.items()}
         if ttl >= 0:
             contents.fading.add(name)
-    elif not (kind == "hash" and family.startswith("stats")):
+    elif kind == "hash" and rest == "stats":
+        contents.stats = {key.decode(): int(item) for key, item in value.items()}
+    else:
         return f"has no place in keys.py as a {kind}"
     return ""
 

@@ -15,7 +15,7 @@ from typing import Any
 from redjobs.cli.failures import Unusable
 from redjobs.cli.text import printable_lines, say
 from redjobs.errors import RedjobsError, SettingsError
-from redjobs.worker import import_apps
+from redjobs.worker.apps import import_apps
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from redjobs.cli.params import DURATION, SIZE, pool, queues_and_weights, words
 from redjobs.errors import SettingsError
 from redjobs.ids import check_name
 from redjobs.sweeper import SweepPolicy
-from redjobs.worker import WorkerOptions, start
+from redjobs.worker import WorkerOptions
+from redjobs.worker.main import start
 
 F = TypeVar("F", bound=Callable[..., Any])
 

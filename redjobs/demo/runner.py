@@ -22,11 +22,56 @@ COMMANDS = {
     "mail": "python -m redjobs.demo mail",
 }
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Exit codes of honcho that are no failure.
 STOPPED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def run() -> int:
     """Start everything, and stop everything when one process ends or somebody says so."""
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(0))  # until honcho takes over
+    environ = _environ()
+    server = resolve_url(environ=environ)
+    try:
+        if server.directory is not None:
+            embedded.ensure(server.directory)  # at once: what is wrong is said here, and once
+        _greet(environ, server)
+        manager = _Manager()
+        for name in COMMANDS:  # by our own words for them: `worker` has somebody who starts it again
+            manager.add_process(
+                name, f"exec {shlex.quote(sys.executable)} -m redjobs.demo {name}", env=environ
+            )
+        manager.loop()
+    finally:
+        _stop_the_server(server)
+    code = int(manager.returncode or 0)
+    return 0 if code in STOPPED else code
+
+
+class _Manager(Manager):  # type: ignore[misc] - honcho has no types
+    """honcho's, but it may be told to stop while it is starting, and stops with its terminal."""
+
+    def loop(self) -> None:
+        """Until all processes have ended."""
+        self._main = os.getpid()
+        # Each process has a session of its own, so nobody else would tell it of a closed window.
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(self._main, signal.SIGTERM))
+        signal.signal(signal.SIGALRM, lambda *_: self.terminate())
+        super().loop()
+
+    def terminate(self) -> None:
+        """Tell all processes; honcho learns their ids by and by, and fails before it has them all."""
+        if os.getpid() != self._main:
+            return  # Ctrl-C has reached a fork of ours that does not ignore it yet
+        if all("pid" in known for known in self._processes.values()):
+            super().terminate()
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+
+def _environ() -> dict[str, str]:
+    """What all processes get; what somebody has set stays."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if not environ.get("REDJOBS_URL") and not environ.get("REDIS_URL") and embedded_is_installed():
         environ["REDJOBS_URL"] = f"embedded://{DEFAULT_DIRECTORY}"
@@ -34,18 +79,7 @@ def run() -> int:
     environ.setdefault("DEMO_SINK_PORT", str(_free_port(8025)))
     # honcho gives a process that was told to stop five seconds.
     environ.setdefault("REDJOBS_GRACE", "2s")
-    server = resolve_url(environ=environ)
-    if server.directory is not None:
-        embedded.ensure(server.directory)  # at once, so that what is wrong is said here and once
-    _greet(environ, server)
-    manager = Manager()
-    for name in COMMANDS:  # by our own words for them: `worker` has somebody who starts it again
-        manager.add_process(name, f"exec {shlex.quote(sys.executable)} -m redjobs.demo {name}", env=environ)
-    _stop_with_the_terminal()
-    manager.loop()
-    _stop_the_server(server)
-    code = int(manager.returncode or 0)
-    return 0 if code in STOPPED else code
+    return environ
 
 
 def _greet(environ: Mapping[str, str], server: Server) -> None:
@@ -70,11 +104,6 @@ def _free_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise AssertionError("unreachable: port 0 is always free")
-
-
-def _stop_with_the_terminal() -> None:
-    """Each process has a session of its own, so nobody would tell it that the window was closed."""
-    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _stop_the_server(server: Server) -> None:

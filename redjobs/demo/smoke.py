@@ -186,6 +186,8 @@ def main() -> int:
             for line in trial.text().splitlines()[-40:]:
                 _say(f"  {line}")
             return 1
+        except KeyboardInterrupt:
+            return 130
         finally:
             signal.alarm(0)
             trial.stop()

@@ -19,6 +19,8 @@ from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Channel
 from redjobs.worker.slots import Running, Slots, shared_file
 
+#: The exit code of a child that could not import its app.
+CANNOT_IMPORT = 2
 _LAST_WORDS_BYTES = 2_000
 
 

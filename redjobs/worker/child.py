@@ -17,15 +17,12 @@ from redjobs import connect
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
 from redjobs.worker.apps import app_files, import_apps
-from redjobs.worker.brood import server_from_dict
+from redjobs.worker.brood import CANNOT_IMPORT, server_from_dict
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Channel, Seat
 from redjobs.worker.slots import Slots
 from redjobs.worker.worker import Worker
-
-#: A child that leaves with this code could not import its app.
-CANNOT_IMPORT = 2
 
 
 def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
@@ -55,7 +52,7 @@ def serve(channel: Channel, board_fd: int, server: Server, options: WorkerOption
     files: list[Any] = app_files(options.apps) if options.reload else []
     channel.send(say="ready", files=files)
     failed = worker.run()
-    channel.send(say="leaving", why=worker.leaving, failed=failed)
+    seat.leave(worker.leaving, failed)
     return 0
 
 

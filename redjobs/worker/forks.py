@@ -14,8 +14,7 @@ from typing import Any
 
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
-from redjobs.worker.brood import Child, Spawner, start_module
-from redjobs.worker.child import CANNOT_IMPORT
+from redjobs.worker.brood import CANNOT_IMPORT, Child, Spawner, start_module
 from redjobs.worker.seat import Channel
 
 logger = logging.getLogger("redjobs.worker")

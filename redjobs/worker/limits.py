@@ -30,6 +30,7 @@ class Limits:
     def done(self, jobs: int) -> None:
         """So many jobs are over."""
         self._jobs += jobs
+        self._busy_at = time.monotonic()
 
     @property
     def next_at(self) -> float:
@@ -40,11 +41,13 @@ class Limits:
     def reached(self, *, busy: bool, due: bool) -> str:
         """Why the process should end now: burst, idle or recycle; '' to go on.
 
-        `busy`: a job is running. `due`: there may be a job to take.
+        `busy`: a job is running. `due`: there may be a job to take, which a look will tell.
         """
         now = time.monotonic()
-        if busy or due:
+        if busy:
             self._busy_at = now
+        elif due:
+            pass
         elif self._options.burst:
             return "burst"
         elif self._options.max_idle is not None and now >= self._busy_at + self._options.max_idle:

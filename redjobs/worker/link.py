@@ -68,7 +68,7 @@ class Pop:
         """The id that was moved; None after the time, or for a bell."""
         reply = self._connection.read_response()
         self.overdue_at = None
-        text = reply.decode() if isinstance(reply, bytes) else None
+        text = reply.decode("ascii", "backslashreplace") if isinstance(reply, bytes) else None
         return None if text == BELL else text
 
     def unblock_command(self) -> tuple[Any, ...] | None:

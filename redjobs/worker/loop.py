@@ -21,7 +21,7 @@ from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
 from redjobs.ids import new_token
 from redjobs.keys import Keys
 from redjobs.registry import Registry
-from redjobs.retry import Unrun
+from redjobs.retry import GiveBack, RunAgain, Unrun
 from redjobs.worker import report
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import WAIT_SECONDS, Lane, Order
@@ -173,9 +173,10 @@ class ClaimLoop:
 
         Returns whether there was anything to do.
         """
+        self._tend()
         if self._outage.is_down:
             self._reconnected()
-        self._tend()
+        self._keep_up()
         self._unsettled += self._bench.collect()
         settlements = settle(self._unsettled, self._keys_of, self._registry.codec)
         free = self._free()
@@ -212,7 +213,10 @@ class ClaimLoop:
         if lost and not self._resent:
             report.lost(lost)
         for work in settlement.works:
-            self._lane_of[work.claim.queue].begun.discard(work.claim.id)
+            lane = self._lane_of[work.claim.queue]
+            lane.begun.discard(work.claim.id)
+            # What goes back may be due at once.
+            lane.open = lane.open or isinstance(work.decision, GiveBack | RunAgain)
         over = set(map(id, settlement.works))
         self._unsettled = [work for work in self._unsettled if id(work) not in over]
         done = [work for work in settlement.works if work not in lost] if lost else settlement.works
@@ -286,6 +290,7 @@ class ClaimLoop:
             ids = lane.give_up() if self._ending else lane.overdue(now)
             if ids:
                 gives += commands.release(lane.keys, lane.worker, "", ids)
+                lane.open = True
         return gives
 
     # Waiting -------------------------------------------------------------------------------
@@ -333,11 +338,8 @@ class ClaimLoop:
     # Tending -------------------------------------------------------------------------------
 
     def _tend(self) -> None:
-        """Limits of what runs, the comparison of our lists, and upkeep where it is ours."""
+        """Limits of what runs and of what waits: they hold while the server is gone, too."""
         now = time.monotonic()
-        if now >= self._cancels_at and self._bench.active():
-            self._cancels_at = now + _CANCELS_SECONDS
-            self._cancel()
         if now >= self._tend_at:
             self._tend_at = now + _TEND_SECONDS
             self._limit(now)
@@ -345,6 +347,13 @@ class ClaimLoop:
             for work in waiting:
                 work.outcome = Unrun()
             self._unsettled += waiting
+
+    def _keep_up(self) -> None:
+        """What is asked of the server now and then: cancellations, our lists, and upkeep if it is ours."""
+        now = time.monotonic()
+        if now >= self._cancels_at and self._bench.active():
+            self._cancels_at = now + _CANCELS_SECONDS
+            self._cancel()
         if now >= self._compare_at:
             self._compare_at = now + self._options.beat_interval
             for lane in self._lanes:

@@ -77,6 +77,10 @@ class Seat:
         #: The supervisor is gone.
         self.orphaned = False
 
+    def leave(self, why: str, failed: int) -> None:
+        """Say goodbye: why this process ends, and how many jobs failed in it."""
+        self.channel.send(say="leaving", why=why, failed=failed)
+
     def registered(self, queue: str, worker: str) -> None:
         """This incarnation has a lease now; from here on the supervisor extends it."""
         self.channel.send(say="lane", queue=queue, worker=worker)

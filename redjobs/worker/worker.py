@@ -90,6 +90,8 @@ class Worker:
             if self._loop.abandoned:
                 # A handler that ignores its interrupt holds its thread; its job was given back.
                 logger.warning("%d jobs did not stop and were given back", len(self._loop.abandoned))
+                if self._seat is not None:
+                    self._seat.leave(self.leaving, self._loop.failed_jobs)
                 logging.shutdown()
                 os._exit(0)
             self._link.close()

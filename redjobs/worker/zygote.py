@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 from redjobs.errors import SettingsError
 from redjobs.worker.apps import import_apps
-from redjobs.worker.brood import server_from_dict
-from redjobs.worker.child import CANNOT_IMPORT, serve
+from redjobs.worker.brood import CANNOT_IMPORT, server_from_dict
+from redjobs.worker.child import serve
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Channel

@@ -8,7 +8,8 @@ import pytest
 
 from redjobs import Queue, connect
 from redjobs.settings import resolve_url
-from redjobs.worker import Worker, WorkerOptions, import_apps
+from redjobs.worker import Worker, WorkerOptions
+from redjobs.worker.apps import import_apps
 from tests.servers import Server
 
 Work = Callable[[], int]

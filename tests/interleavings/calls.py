@@ -8,7 +8,14 @@ from typing import Any
 from redjobs import commands
 from redjobs.commands import Command, Finished
 from redjobs.job import Claim, JobOptions, NewJob
-from tests.interleavings.store import KEYS, UNIQUE, A
+from redjobs.keys import Keys
+
+KEYS = Keys("queue", "model")
+#: Two jobs: an ordinary one, and one of another priority.
+A, B = "VAAAAAAAAAAAAAAAAAAA", "VBBBBBBBBBBBBBBBBBBB.5"
+UNIQUE = "invoice"
+#: Two processes, and the names they take when they begin anew.
+NAMES = (("w1", "w1x", "w1xx"), ("w2", "w2x", "w2xx"))
 
 #: A verb, most often a worker's name, and the rest: ("begin", "w1", "t1", ("A", "B")).
 Call = tuple[Any, ...]
@@ -25,7 +32,8 @@ def key_of(job: str) -> str:
 @functools.cache
 def command(call: Call) -> Command[Any]:
     """What is sent for a call."""
-    return _BUILDERS[call[0]](*call[1:])
+    built: Command[Any] = _BUILDERS[call[0]](*call[1:])
+    return built
 
 
 def _claim(job: str, worker: str, token: str) -> Claim:

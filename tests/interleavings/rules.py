@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from redjobs.keys import BELL
 from tests import invariants
-from tests.interleavings.calls import SETTLES, Call
-from tests.interleavings.store import CLOCK, KEYS, NAMES, Store, A, B
+from tests.interleavings.calls import KEYS, NAMES, SETTLES, A, B, Call
+from tests.interleavings.store import CLOCK, Store
 
 JOBS = (A, B)
 _LIVING = ("scheduled", "ready", "processing")
@@ -109,8 +109,8 @@ def _fact(data: dict[str, Any], job: str) -> Fact:
     for worker in WORKERS:
         if job in data[KEYS.processing(worker)]:
             place, owner = "processing", worker
-    numbers = [int(fields.get(name, 0)) for name in ("attempt", "crashes", "run_at")]
-    return Fact(place, owner, fields.get("token", ""), *numbers, data[KEYS.job(job)])
+    attempt, crashes, run_at = (int(fields.get(name, 0)) for name in ("attempt", "crashes", "run_at"))
+    return Fact(place, owner, fields.get("token", ""), attempt, crashes, run_at, data[KEYS.job(job)])
 
 
 def _may(call: Call, job: str, old: Fact, retired: frozenset[str]) -> bool:

@@ -12,22 +12,16 @@ by when they were reached are one.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import hiredis
 
-from redjobs.commands import SCRIPTS, Command
-from redjobs.keys import Keys
+from redjobs.commands import SCRIPTS
+from tests.interleavings.calls import KEYS, NAMES, UNIQUE, A, B, Call, command
 from tests.servers import Server
 
-KEYS = Keys("queue", "model")
-#: Two jobs: an ordinary one, and one of another priority.
-A, B = "VAAAAAAAAAAAAAAAAAAA", "VBBBBBBBBBBBBBBBBBBB.5"
-UNIQUE = "invoice"
-#: Two processes, and the names they take when they begin anew.
-NAMES = (("w1", "w1x", "w1xx"), ("w2", "w2x", "w2xx"))
 CLOCK = "clock"
 
 _LISTS = [KEYS.ready, KEYS.list_of(5), *(KEYS.processing(name) for names in NAMES for name in names)]
@@ -95,7 +89,7 @@ class Store:
         self._shas = {name: self._load(name, breakages) for name in SCRIPTS}
         self._numbers: dict[Data, int] = {}
         self._states: list[Data] = []
-        self._steps: dict[tuple[Any, ...], Step] = {}
+        self._steps: dict[tuple[int, Call], Step] = {}
 
     def close(self) -> None:
         """Close the connection."""
@@ -143,38 +137,33 @@ class Store:
 
     # Calls -----------------------------------------------------------------------------------
 
-    def run(self, number: int, command: Command[Any]) -> Step:
-        """Run one of redjobs' commands in this state."""
-        script = command.script.name
-        key = (number, script, command.keys, command.args)
-        step = self._steps.get(key)
-        if step is None:
-            head = ("EVALSHA", self._shas[script], len(command.keys))
-            step = self._call(number, (*head, *command.keys, *command.args))
-            step = self._steps[key] = step._replace(reply=command.parse(step.reply))
-        return step
+    def run(self, number: int, call: Call) -> Step:
+        """Make a call in this state."""
+        key = (number, call)
+        if key not in self._steps:
+            self.prefetch([key])
+        return self._steps[key]
 
-    def pop(self, number: int, worker: str) -> Step:
-        """What a blocked BRPOPLPUSH does once there is something."""
-        key = (number, "pop", worker)
-        step = self._steps.get(key)
-        if step is None:
-            step = self._call(number, ("RPOPLPUSH", KEYS.ready, KEYS.processing(worker)))
-            moved = None if step.reply is None else step.reply.decode()
-            step = self._steps[key] = step._replace(reply=moved)
-        return step
+    def prefetch(self, wanted: Iterable[tuple[int, Call]]) -> None:
+        """Make all these calls that were not made before, each in its state, in one round trip."""
+        new = [key for key in dict.fromkeys(wanted) if key not in self._steps]
+        blocks = [[("FLUSHALL",), *self._writes(number), _sent(call, self._shas)] for number, call in new]
+        replies = iter(self._send([each for block in blocks for each in (*block, *_READ)]))
+        for (number, call), block in zip(new, blocks, strict=True):
+            told = [next(replies) for _ in block]
+            values = [next(replies) for _ in _READ]
+            if errors := [reply for reply in told if isinstance(reply, hiredis.ReplyError)]:
+                raise AssertionError(f"{call}: {errors}")
+            self._steps[number, call] = self._step(call, told[-1], values)
 
-    def _call(self, number: int, call: tuple[Any, ...]) -> Step:
-        writes = list(self._writes(number))
-        replies = self._send([("FLUSHALL",), *writes, call, *_READ])
-        reply, *read = replies[len(writes) + 1 :]
-        for each in (reply, *replies[: len(writes) + 1]):
-            if isinstance(each, hiredis.ReplyError):
-                raise AssertionError(f"{call[:1]}: {each}")
-        *values, stats = read
-        counted = dict(_pairs(stats))
+    def _step(self, call: Call, reply: Any, values: list[Any]) -> Step:
+        *values, stats = values
         after = self._number({name: _plain(name, value) for name, value in zip(_NAMES, values, strict=True)})
-        return Step(after, reply, {name: int(count) for name, count in counted.items()})
+        if call[0] == "pop":
+            told = None if reply is None else reply.decode()
+        else:
+            told = command(call).parse(reply)
+        return Step(after, told, {name: int(count) for name, count in _pairs(stats)})
 
     def _writes(self, number: int) -> Iterator[tuple[str, ...]]:
         for name, value in zip(_NAMES, self._states[number], strict=True):
@@ -191,7 +180,7 @@ class Store:
                 yield (verb, name, *(part for member, score in value for part in (score, member)))
 
     def _send(self, calls: list[tuple[Any, ...]]) -> list[Any]:
-        pack: Any = hiredis.pack_command  # type: ignore[attr-defined]
+        pack: Any = hiredis.pack_command
         self._socket.sendall(b"".join(pack(call) for call in calls))
         replies: list[Any] = []
         while len(replies) < len(calls):
@@ -204,6 +193,14 @@ class Store:
 
 
 _INDEX = {name: position for position, name in enumerate(_NAMES)}
+
+
+def _sent(call: Call, shas: dict[str, str]) -> tuple[Any, ...]:
+    if call[0] == "pop":
+        # What a blocked BRPOPLPUSH does once there is something.
+        return ("RPOPLPUSH", KEYS.ready, KEYS.processing(call[1]))
+    wanted = command(call)
+    return ("EVALSHA", shas[wanted.script.name], len(wanted.keys), *wanted.keys, *wanted.args)
 
 
 def _pairs(flat: list[bytes]) -> list[tuple[str, str]]:

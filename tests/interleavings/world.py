@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tests.interleavings.calls import FATES, Call, command
+from tests.interleavings.calls import FATES, NAMES, Call
 from tests.interleavings.rules import JOBS, Broken, Rules
-from tests.interleavings.store import NAMES, Step, Store
+from tests.interleavings.store import Step, Store
 
 
 class Begun(NamedTuple):
     """A claim as a process knows it."""
 
     job: str
+    worker: str
     token: str
     #: How it was settled in a call whose reply was lost: it is said again, and nothing else.
     said: str = ""
@@ -40,6 +41,8 @@ class Hand(NamedTuple):
     lost: bool = False
     #: What it found there and gives back, one call each.
     gives: tuple[Call, ...] = ()
+    #: Whether a pop's reply was never read: the server may serve that pop still.
+    ghosts: bool = False
     #: Blocks in a pop, and knows of something that is due then (ms; inf: of nothing); None: awake.
     sleeps_until: float | None = None
     #: It has just taken, and there was nothing; the same for who is awake still.
@@ -55,6 +58,11 @@ class Hand(NamedTuple):
         """How many jobs it knows that it has."""
         return len(self.taken) + len(self.suspects) + len(self.begun)
 
+    @property
+    def known(self) -> set[str]:
+        """Those jobs."""
+        return {*self.taken, *self.suspects, *(begun.job for begun in self.begun)}
+
 
 class Ghost(NamedTuple):
     """What is true of a job, seen from outside."""
@@ -65,8 +73,8 @@ class Ghost(NamedTuple):
     fate: str = ""
     #: Failed attempts that the server has accepted.
     retries: int = 0
-    #: How often its enqueue may still be sent; None: its caller has an answer.
-    sends: int | None = 1
+    #: How often its enqueue may still be sent.
+    sends: int = 1
 
 
 class Budget(NamedTuple):
@@ -108,6 +116,32 @@ class World(NamedTuple):
         """One less of this in the budget."""
         return self._replace(left=self.left._replace(**{what: getattr(self.left, what) - 1}))
 
+    def fly(self, call: Call) -> World:
+        """One call more that is on its way."""
+        return self._replace(flying=tuple(sorted((*self.flying, call), key=repr)))
+
+    def land(self, call: Call) -> World:
+        """This call is no longer on its way."""
+        flying = list(self.flying)
+        flying.remove(call)
+        return self._replace(flying=tuple(flying))
+
+    def chore(self, calls: tuple[Call, ...]) -> World:
+        """Somebody is about to make these calls, one after the other."""
+        return self._replace(chores=tuple(sorted((*self.chores, calls), key=repr)))
+
+    def done(self, calls: tuple[Call, ...]) -> World:
+        """Nobody is about to make these calls any more."""
+        chores = list(self.chores)
+        chores.remove(calls)
+        return self._replace(chores=tuple(chores))
+
+    def sends(self, position: int, sends: int) -> World:
+        """How often a job's enqueue may still be sent."""
+        jobs = list(self.jobs)
+        jobs[position] = jobs[position]._replace(sends=sends)
+        return self._replace(jobs=tuple(jobs))
+
 
 class Server:
     """Runs calls in worlds, and checks what they did."""
@@ -118,7 +152,7 @@ class Server:
 
     def perform(self, world: World, call: Call) -> tuple[World, Any]:
         """The world after this call, and the reply. Raises Broken."""
-        step = self._step(world.data, call)
+        step = self.store.run(world.data, call)
         if step.after == world.data and not step.counted:
             return world, step.reply
         self.rules.check_call(world.data, call, step.after, tuple(sorted(step.counted.items())))
@@ -128,11 +162,6 @@ class Server:
             for ghost, job in zip(world.jobs, JOBS, strict=True)
         )
         return world._replace(data=step.after, jobs=jobs), step.reply
-
-    def _step(self, number: int, call: Call) -> Step:
-        if call[0] == "pop":
-            return self.store.pop(number, call[1])
-        return self.store.run(number, command(call))
 
     def _ghost(self, ghost: Ghost, job: str, call: Call, step: Step) -> Ghost:
         verb, mine = call[0], job in call

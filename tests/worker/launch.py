@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 from redjobs.settings import resolve_url
-from redjobs.worker import WorkerOptions, start
+from redjobs.worker import WorkerOptions
+from redjobs.worker.main import start
 
 
 def main(told: dict[str, Any]) -> int:

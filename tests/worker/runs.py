@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import wait_until
+
 #: The environment variable that names the file.
 RUNS = "REDJOBS_TEST_RUNS"
 
@@ -54,3 +56,21 @@ class Runs:
     def count(self, word: str, text: object = None, job_id: str | None = None) -> int:
         """How many there were."""
         return len(self.lines(word, text, job_id))
+
+    def wait(
+        self,
+        word: str,
+        text: object = None,
+        *,
+        times: int = 1,
+        job_id: str | None = None,
+        timeout: float = 10.0,
+    ) -> list[Line]:
+        """Wait until this has happened so many times; these events."""
+        about = " ".join(str(part) for part in (word, text, job_id) if part is not None)
+        wait_until(
+            lambda: self.count(word, text, job_id) >= times,
+            timeout,
+            f"{times} times {about!r} in\n{self.path.read_text()}",
+        )
+        return self.lines(word, text, job_id)

@@ -1,0 +1,29 @@
+"""Starts a worker of whatever shape its options ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redjobs import connect
+from redjobs.settings import Server
+from redjobs.worker.apps import import_apps
+from redjobs.worker.logs import configure
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.startup import greet
+from redjobs.worker.supervisor import Supervisor
+from redjobs.worker.worker import Worker
+
+
+def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = None) -> int:
+    """Run a worker until it is told to stop. Returns the exit code.
+
+    0: stopped as it was told. 1: a burst in which jobs failed, or children that kept dying. 2: the
+    apps cannot be imported. `logs` is what `logs.configure` takes.
+    """
+    configure(**(logs or {}))
+    if options.processes > 0:
+        return Supervisor(server, options, logs or {}).run()
+    import_apps(options.apps)
+    greet(server, options)
+    failed = Worker(connect.connect_worker(server), options).run()
+    return 1 if options.burst and failed else 0

@@ -1,0 +1,125 @@
+"""Which queues a worker serves, and in which order: strict, weighted, by pattern, within priorities."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from redjobs import Queue, call
+from tests.servers import Server
+from tests.worker import handlers
+from tests.worker.conftest import Burst, Start
+from tests.worker.runs import Runs
+
+pytestmark = pytest.mark.timeout(30, method="thread")
+
+Fill = Callable[..., None]
+
+
+@pytest.fixture
+def fill(server: Server) -> Fill:
+    """Enqueue jobs that write down the name of their queue."""
+
+    def enqueue(*names: str, count: int = 1, priority: int = 0) -> None:
+        for name in names:
+            queue = Queue(name, url=server.url).options(priority=priority)
+            queue.enqueue_many(call(handlers.record, name) for _ in range(count))
+            queue.close()
+
+    return enqueue
+
+
+def test_queues_are_served_in_the_order_in_which_they_are_named(fill: Fill, burst: Burst, runs: Runs) -> None:
+    fill("low", "high", count=30)
+    burst(queues=("high", "low"))
+    assert runs.texts() == ["high"] * 30 + ["low"] * 30
+
+
+def test_other_queues_are_left_alone(fill: Fill, burst: Burst, runs: Runs, server: Server) -> None:
+    fill("mail", "bills")
+    burst(queues=("mail",))
+    assert runs.texts() == ["mail"]
+
+
+def test_weights_share_the_worker_out(fill: Fill, burst: Burst, runs: Runs) -> None:
+    """With 9 to 1, the lighter queue gets its turns long before the heavier one is empty."""
+    fill("heavy", "light", count=600)
+    burst(queues=("heavy", "light"), weights=(("heavy", 9), ("light", 1)))
+    assert Counter(runs.texts()) == {"heavy": 600, "light": 600}
+    first = runs.texts()[:30]
+    assert first.count("heavy") > 0
+
+
+def test_a_pattern_serves_all_queues_in_use_that_match(fill: Fill, burst: Burst, runs: Runs) -> None:
+    fill("mail-out", "mail-in", "bills")
+    burst(queues=("mail-*",))
+    assert runs.texts() == ["mail-in", "mail-out"]
+
+
+def test_named_queues_come_before_those_of_a_pattern(fill: Fill, burst: Burst, runs: Runs) -> None:
+    fill("a", "b", "z")
+    burst(queues=("z", "*"))
+    assert runs.texts() == ["z", "a", "b"]
+
+
+def test_excluded_queues_are_not_served(fill: Fill, burst: Burst, runs: Runs) -> None:
+    fill("mail-out", "mail-in", "bills")
+    burst(queues=("*",), exclude=("mail-*",))
+    assert runs.texts() == ["bills"]
+
+
+def test_a_queue_that_comes_into_use_later_is_served_by_a_pattern(
+    fill: Fill, worker: Start, runs: Runs
+) -> None:
+    fill("mail-in")
+    process = worker(processes=0, queues=("mail-*",), max_idle=2.5)
+    runs.wait("end", "mail-in")
+    fill("mail-out", "bills")
+    runs.wait("end", "mail-out")
+    assert process.wait() == 0
+    assert runs.texts() == ["mail-in", "mail-out"]
+
+
+def test_only_priorities_within_the_limits_are_taken(fill: Fill, burst: Burst, runs: Runs) -> None:
+    for priority in (-5, 0, 5, 10):
+        fill(f"q{priority}", priority=priority)
+    names = ("q-5", "q0", "q5", "q10")
+    burst(queues=names, min_priority=1)
+    assert runs.texts() == ["q5", "q10"]
+    burst(queues=names, max_priority=-1)
+    assert runs.texts()[2:] == ["q-5"]
+    burst(queues=names, min_priority=0, max_priority=0)
+    assert runs.texts()[3:] == ["q0"]
+
+
+def test_a_worker_of_other_priorities_leaves_those_of_the_same_queue(
+    queue: Queue, burst: Burst, runs: Runs
+) -> None:
+    for priority in (-5, 0, 5):
+        queue.options(priority=priority).enqueue(handlers.record, str(priority))
+    burst(min_priority=1)
+    assert runs.texts() == ["5"]
+    burst(max_priority=-1)
+    assert runs.texts() == ["5", "-5"]
+    burst()
+    assert runs.texts() == ["5", "-5", "0"]
+
+
+def test_queues_of_another_prefix_are_somebody_elses(
+    queue: Queue, burst: Burst, runs: Runs, server: Server
+) -> None:
+    other = Queue(url=server.url, prefix="other")
+    other.enqueue(handlers.record, "other")
+    queue.enqueue(handlers.record, "ours")
+    burst()
+    assert runs.texts() == ["ours"]
+    burst(prefix="other", queues=("*",))
+    assert runs.texts() == ["ours", "other"]
+    other.close()
+
+
+def test_a_queue_that_was_never_used_is_known_once_it_is_served(burst: Burst, server: Server) -> None:
+    burst(queues=("new", "pattern-*"))
+    assert server.client().smembers("redjobs:queues") == {b"new"}
