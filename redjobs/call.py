@@ -39,19 +39,25 @@ class _Common(TypedDict, total=False):
     max_attempts: int | None
     timeout: timedelta | float | None
     result_ttl: timedelta | float | None
-    queue: str | None
 
 
-class Options(_Common, total=False):
-    """What may be said of the jobs that are enqueued: see `Queue.options`."""
+class CallOptions(_Common, total=False):
+    """What may be said of one call among those of `enqueue_many`."""
 
     key: str | None
     backoff: timedelta | float | list[float] | tuple[float, ...] | None
 
 
+class Options(CallOptions, total=False):
+    """What may be said of the jobs that are enqueued: see `Queue.options`."""
+
+    queue: str | None
+
+
 class HandlerOptions(_Common, total=False):
     """What may be said of a handler: see `Queue.job`."""
 
+    queue: str | None
     backoff: timedelta | float | list[float] | tuple[float, ...] | BackoffFunction | None
 
 
@@ -103,7 +109,7 @@ class Call:
         """The same call, at an aware datetime or a POSIX timestamp."""
         return replace(self, run_at=str(moment_ms(moment)))
 
-    def with_options(self, **options: Unpack[Options]) -> Call:
+    def with_options(self, **options: Unpack[CallOptions]) -> Call:
         """The same call with options, as `queue.options` takes them; all but `queue`."""
         made = options_of(options)
         if made.queue is not None:
@@ -180,11 +186,14 @@ def new_job(wanted: Call, queue: str, options: JobOptions, registry: Registry) -
     handler.check_call(wanted.args, kwargs)
     said = wanted.options.over(options)
     priority = said.priority if said.priority is not None else registry.defaults(handler, queue).priority
+    if said.priority != priority or said.queue is not None or priority == 0:
+        # What is not stored is not said either: so a job reads the same when it is looked up.
+        said = replace(said, priority=priority or None, queue=None)
     return NewJob(
         id=new_id(priority or 0),
         name=handler.name,
         payload=registry.codec.encode_call(wanted.args, kwargs) if wanted.args or kwargs else b"",
-        options=said if said.priority == priority else replace(said, priority=priority),
+        options=said,
         run_at=wanted.run_at,
     )
 

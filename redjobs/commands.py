@@ -127,7 +127,7 @@ class Taken:
     ids: list[str]
     #: Milliseconds to the next scheduled job; None: nothing is scheduled.
     next_ms: int | None
-    #: Ready jobs that were left.
+    #: Ready jobs that were left; a bell that lies between them counts as one.
     more: int
     #: Priorities that hold jobs and were not declared: call again with them.
     missing: list[int]
@@ -461,6 +461,7 @@ def requeue(keys: Keys, job_id: str, key: str = "") -> Command[tuple[str, str]]:
         keys.ready,
         keys.levels,
         keys.unique(key),
+        keys.cancels,
         keys.stats,
     )
     return Command(SCRIPTS["requeue"], names, (job_id, key, priority, BELL), _word_and_text)

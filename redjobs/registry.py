@@ -16,6 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from redjobs.codec import Codec
 from redjobs.errors import HandlerError, PayloadError
 from redjobs.hooks import Hooks
+from redjobs.ids import check_name
 from redjobs.job import JobOptions, make_options
 from redjobs.retry import BackoffFunction
 
@@ -157,7 +158,7 @@ class Registry:
         result_ttl: timedelta | float | None = None,
     ) -> None:
         """Options of all jobs of a queue, in the programs that enqueue as well as in the workers."""
-        self.queue_options[queue] = make_options(
+        self.queue_options[check_name("queue", queue)] = make_options(
             priority=priority,
             max_attempts=max_attempts,
             backoff=backoff,

@@ -17,7 +17,8 @@ _WIDTH = 96
 
 def commands(command: click.Command = cli, context: click.Context | None = None) -> Iterator[click.Context]:
     """A context for every command and group, the root first."""
-    own = click.Context(command, parent=context, info_name=command.name, terminal_width=_WIDTH)
+    settings = command.context_settings
+    own = click.Context(command, context, command.name, terminal_width=_WIDTH, **settings)
     yield own
     if isinstance(command, click.Group):
         for child in command.list_commands(own):

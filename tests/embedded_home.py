@@ -41,6 +41,13 @@ def starts(directory: Path) -> int:
     return (directory / keeper.LOG).read_text().count("Server initialized")
 
 
+def server_of(directory: str | Path) -> int:
+    """The process of the server that runs there."""
+    found = embedded.status(directory).pid
+    assert found, "no server is running"
+    return found
+
+
 def keeper_of(server: int) -> int:
     """The process that started this one."""
     return int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(server)]))

@@ -19,17 +19,7 @@ from redjobs.keys import BELL, Keys, queues_key
 _NAME = r"[A-Za-z0-9_.-]{1,64}"
 _KEY = re.compile(rf"({_NAME}):(?:queues|\{{({_NAME})\}}:(.+))", re.DOTALL)
 
-#: The type of each key that has no variable part.
-_TYPES = {
-    "scheduled": "zset",
-    "ready": "list",
-    "cancels": "zset",
-    "levels": "zset",
-    "workers": "zset",
-    "retired": "zset",
-    "dead": "zset",
-    "completed": "zset",
-}
+ZSETS = ("scheduled", "levels", "workers", "retired", "dead", "completed", "cancels")
 _LIVE = ("scheduled", "ready", "processing")
 
 
@@ -41,7 +31,7 @@ class Contents:
     hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
     #: Hashes with a time to live.
     fading: set[str] = field(default_factory=set)
-    #: zsets by name: scheduled, levels, workers, retired, dead, completed.
+    #: By name, those of `ZSETS`.
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     stats: dict[str, int] = field(default_factory=dict)
     #: By priority, and by worker; bells included.
@@ -56,7 +46,7 @@ class Contents:
             for job_id in self.scores.get(place, {}):
                 found.setdefault(job_id, []).append(place)
         for lists, place in ((self.ready, "ready"), (self.processing, "processing")):
-            for ids in lists.values():  # type: ignore[attr-defined]
+            for ids in lists.values():
                 for job_id in ids:
                     if job_id != BELL:
                         found.setdefault(job_id, []).append(place)
@@ -128,30 +118,24 @@ def _values(client: redis.Redis, names: list[str]) -> list[tuple[str, str, Any, 
 
 def _file(contents: Contents, rest: str, kind: str, value: Any, ttl: int) -> str:
     """Put one key's value where it belongs. Returns what is wrong with it, or ''."""
-    family, colon, name = rest.partition(":")
-    if not colon and _TYPES.get(family) == kind == "zset":
-        contents.scores[family] = {member.decode(): score for member, score in value}
-    elif kind == "list" and rest == "ready":
-        contents.ready[0] = _texts(value)
-    elif kind == "list" and family == "ready" and re.fullmatch(r"-?[1-9]\d*", name):
-        contents.ready[int(name)] = _texts(value)
-    elif kind == "list" and family == "processing" and re.fullmatch(_NAME, name):
-        contents.processing[name] = _texts(value)
-    elif kind == "string" and family == "unique" and name:
-        contents.unique[name] = value.decode()
-    elif kind == "hash" and family == "job":
-        contents.hashes[name] = {key.decode(): item for key, item in value.items()}
-        if ttl >= 0:
-            contents.fading.add(name)
-    elif kind == "hash" and rest == "stats":
-        contents.stats = {key.decode(): int(item) for key, item in value.items()}
-    else:
-        return f"has no place in keys.py as a {kind}"
+    family, _, name = rest.partition(":")
+    match kind:
+        case "zset" if rest in ZSETS:
+            contents.scores[rest] = {member.decode(): score for member, score in value}
+        case "list" if rest == "ready" or (family == "ready" and re.fullmatch(r"-?[1-9]\d*", name)):
+            contents.ready[int(name or "0")] = [item.decode() for item in value]
+        case "list" if family == "processing" and re.fullmatch(_NAME, name):
+            contents.processing[name] = [item.decode() for item in value]
+        case "string" if family == "unique" and name:
+            contents.unique[name] = value.decode()
+        case "hash" if family == "job" and name:
+            contents.hashes[name] = {field.decode(): item for field, item in value.items()}
+            contents.fading |= {name} if ttl >= 0 else set()
+        case "hash" if rest == "stats":
+            contents.stats = {field.decode(): int(item) for field, item in value.items()}
+        case _:
+            return f"has no place in keys.py as a {kind}"
     return ""
-
-
-def _texts(items: list[bytes]) -> list[str]:
-    return [item.decode() for item in items]
 
 
 # Each rule reads like the sentence of DESIGN that it checks -----------------------------------
@@ -257,9 +241,11 @@ def _places_and_hashes_agree(contents: Contents) -> list[str]:
         if float(contents.hashes.get(job_id, {}).get("run_at", run_at)) != run_at:
             found.append(f"job {job_id} is scheduled for {run_at} and says otherwise itself")
     for place, needed in (("dead", "errors"), ("completed", "result")):
-        for job_id in contents.scores.get(place, {}):
-            if needed not in contents.hashes.get(job_id, {needed: b""}):
-                found.append(f"job {job_id} is {place} without {needed}")
+        found += [
+            f"job {job_id} is {place} without {needed}"
+            for job_id in contents.scores.get(place, {})
+            if needed not in contents.hashes.get(job_id, {needed: b""})
+        ]
     return found
 
 

@@ -77,7 +77,7 @@ class Model:
         mine, alone = set(self.processing[worker]), False
         found: dict[str, list[str]] = {"begun": [], "strange": [], "wait": []}
         for job_id in ids:
-            if job_id not in mine:
+            if job_id not in mine or self.jobs[job_id].token:
                 found["strange"].append(job_id)
             elif alone or (self.jobs[job_id].crashes and found["begun"]):
                 found["wait"].append(job_id)
@@ -208,6 +208,7 @@ class Model:
         if job.key in self.unique:
             return "duplicate"
         self.dead.remove(job_id)
+        self.wishes.discard(job_id)
         job.attempt = job.crashes = 0
         self._hold(job_id)
         self.ready[priority_of(job_id)].append(job_id)

@@ -64,6 +64,8 @@ class Server:
     socket: Path | None = None
     _fake: Any = None
     _process: subprocess.Popen[bytes] | None = None
+    #: Ends the server when this process is killed and can do it no more.
+    _guard: subprocess.Popen[bytes] | None = None
     _clients: list[redis.Redis] = field(default_factory=list)
 
     @property
@@ -109,6 +111,9 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
 
 
 def fake_server() -> Server:
@@ -140,8 +145,18 @@ def start(kind: Kind, home: Path, *options: str) -> Server:
     command = [str(kind.binary), "--port", "0", "--unixsocket", str(socket), "--dir", str(home)]
     command += ["--save", "", "--enable-debug-command", "yes", *options]
     with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    server = Server(kind, socket, _process=process)
+        # In a session of its own: Ctrl-C is for the tests, which stop it when they have looked at it.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    # The guard reads until this process is gone, whatever ended it.
+    guard = subprocess.Popen(
+        ["sh", "-c", 'cat; kill "$1"', "guard", str(process.pid)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    server = Server(kind, socket, _process=process, _guard=guard)
     try:
         wait_until(lambda: _answers(server), description=f"{kind} answers")
     except BaseException:

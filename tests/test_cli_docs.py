@@ -41,11 +41,11 @@ def test_the_examples_can_be_parsed(context: click.Context) -> None:
             continue
         words = shlex.split(found[1])
         command: click.Command = cli
-        here = click.Context(cli, info_name="redjobs")
+        here = click.Context(cli, info_name="redjobs", **cli.context_settings)
         while isinstance(command, click.Group) and words:
             child = command.get_command(here, words.pop(0))
             assert child is not None, line
-            here = click.Context(child, parent=here, info_name=child.name)
+            here = click.Context(child, here, child.name, **child.context_settings)
             command = child
         command.make_context(command.name, words, parent=here.parent)
 

@@ -109,9 +109,7 @@ def test_names_are_bound_as_the_header_gives_them(name: str, table: str) -> None
         indices = re.findall(rf"{table}\[(\d+)\]", match[2])
         if indices:
             names = match[1].split(", ")
-            assert [int(index) for index in indices] == [
-                len(bound) + i for i in range(1, len(names) + 1)
-            ]
+            assert [int(index) for index in indices] == [len(bound) + i for i in range(1, len(names) + 1)]
             bound += names
     assert bound == fixed(name, table)
 
@@ -142,7 +140,7 @@ def test_no_script_does_what_is_forbidden(name: str) -> None:
 # The header and commands.py -------------------------------------------------------------------
 
 Q = Keys("queue", "prefix")
-ID = "VP7C7zquOs9S12fhK3MAB.5"
+ID = "VP7C7zquOs9S12fhK3MA.5"
 CLAIM = Claim(ID, "queue", "worker", "token", "a:b", b"", 1, 0, 1, 1, 1, b"", b"", "key", 1)
 NEW = NewJob(ID, "a:b", b"args", JobOptions(priority=5, key="key", max_attempts=3), "+1000")
 

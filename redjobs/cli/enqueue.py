@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import click
 
+from redjobs.aio import AsyncQueue
 from redjobs.call import Call
 from redjobs.cli.apps import load_function
 from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION, MOMENT, call_arguments
 from redjobs.cli.text import distance, printable, say, say_json
 from redjobs.job import Job, State
+from redjobs.queue import Queue
 from redjobs.registry import Handler
 from redjobs.snapshots import job_as_dict
 
@@ -64,14 +67,22 @@ def command(
         call = call.in_(delay)
     if at is not None:
         call = call.at(at)
-    named = queue or (fn.defaults.queue if isinstance(fn, Handler) else None) or "default"
     said: Any = {name: value for name, value in options.items() if value is not None}
-    (job,) = target.queue(named).options(**said).enqueue_many([call])
+    (job,) = target.queue(queue or _queue_of(fn)).options(**said).enqueue_many([call])
     if json:
         say_json(job_as_dict(job) | {"created": job.created})
         return
     say(printable(job.id))
     say(printable(_what_became_of(job)), err=True)
+
+
+def _queue_of(fn: Callable[..., Any]) -> str:
+    """The name of the queue that the handler says, or is bound to. The server is that of the command."""
+    if not isinstance(fn, Handler):
+        return "default"
+    # Not `fn.queue`: that of an unbound handler goes and looks for a server in the environment.
+    bound: Queue | AsyncQueue | None = getattr(fn, "_queue", None)
+    return fn.defaults.queue or (bound.name if bound else "default")
 
 
 def _what_became_of(job: Job) -> str:

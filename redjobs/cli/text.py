@@ -48,8 +48,7 @@ def color_wish() -> bool | None:
 def say_json(value: Any) -> None:
     """Print one JSON value, in one line where a program reads it; ASCII only, so nothing is obeyed."""
     indent = 2 if sys.stdout.isatty() else None
-    text = json.dumps(value, indent=indent, ensure_ascii=True, default=repr)
-    click.echo(text.replace("\x7f", "\\u007f"))
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=True, default=repr))
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from redjobs.cli.apps import app_errors
 from redjobs.cli.common import Target, connected
@@ -175,15 +176,21 @@ def command(ctx: click.Context, target: Target, /, log_level: str, log_format: s
         raise click.UsageError(
             "which functions may run? Name their module: --app shop.jobs, or $REDJOBS_APP", ctx
         )
-    if ctx.get_parameter_source("queues") is click.core.ParameterSource.ENVIRONMENT and flags["queue"]:
-        flags["queues"] = None
-    options = options_from(flags, target.prefix)
+    options = options_from(_spoken(ctx, flags), target.prefix)
     colour = False if os.environ.get("NO_COLOR") else None
     with app_errors():
         code = start(
             target.server, options, {"level": log_level.upper(), "fmt": log_format, "colour": colour}
         )
     ctx.exit(code)
+
+
+def _spoken(ctx: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags, where queues that are named on the command line hide those of the environment."""
+    ways = ("queue", "queues", "pool")
+    typed = [way for way in ways if ctx.get_parameter_source(way) is ParameterSource.COMMANDLINE]
+    hidden = {way: () if way == "pool" else None for way in ways if typed and way not in typed}
+    return flags | hidden
 
 
 def options_from(flags: dict[str, Any], prefix: str) -> WorkerOptions:
@@ -193,8 +200,11 @@ def options_from(flags: dict[str, Any], prefix: str) -> WorkerOptions:
     pools = [pool(text) for text in words_apart(flags.pop("pool"))]
     if sum(map(bool, (positional, listed, pools))) > 1:
         raise click.UsageError("name the queues once: as QUEUE..., with --queues or with --pool")
-    queues, weights = queues_and_weights([*positional, listed or "", *(names for names, _ in pools)])
-    pooled = tuple((queues_and_weights([names])[0], count) for names, count in pools)
+    served = [queues_and_weights([names]) for names, _ in pools] or [
+        queues_and_weights([*(positional or ()), listed or ""])
+    ]
+    queues = tuple(dict.fromkeys(name for names, _ in served for name in names))
+    weights = dict(pair for _, pairs in served for pair in pairs)
     lowest, highest = flags["min_priority"], flags["max_priority"]
     if lowest is not None and highest is not None and lowest > highest:
         raise click.UsageError(f"--min-priority {lowest} is higher than --max-priority {highest}")
@@ -205,8 +215,8 @@ def options_from(flags: dict[str, Any], prefix: str) -> WorkerOptions:
     policy = SweepPolicy(dead_age_ms=round(flags.pop("dead_age") * 1000), dead_max=flags.pop("dead_max"))
     return WorkerOptions(
         queues=queues or WorkerOptions().queues,
-        weights=weights,
-        pools=pooled,
+        weights=tuple(weights.items()),
+        pools=tuple((names, count) for (names, _), (_, count) in zip(served, pools, strict=False)),
         exclude=queues_and_weights(flags.pop("exclude"))[0],
         apps=tuple(words(flags.pop("app"))),
         prefix=prefix,

@@ -15,9 +15,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from redjobs.demo.runner import COMMANDS
+from redjobs.demo import process
 
 logger = logging.getLogger("redjobs.demo")
+
+#: As in the Procfile (a test compares them), which a wheel does not hold.
+COMMAND = "redjobs worker --app redjobs.demo.jobs --threads 4 demo"
 
 #: Within the five seconds that honcho gives us.
 STOP_S = 4.5
@@ -25,7 +28,7 @@ STOP_S = 4.5
 YOUNG_S = 1.0
 
 
-def keep() -> int:
+def serve() -> int:
     """Run the worker, and start it again whenever it was killed; until SIGTERM or SIGINT."""
     keeper = _Keeper()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,6 +80,10 @@ class _Keeper:
 
 
 def _command() -> list[str]:
-    program, *words = COMMANDS["worker"].split()
+    program, *words = COMMAND.split()
     beside = Path(sys.executable).with_name(program)  # of this very environment, whatever $PATH says
     return [str(beside) if beside.exists() else program, *words]
+
+
+if __name__ == "__main__":
+    process.run(serve)

@@ -15,12 +15,8 @@ from redjobs import embedded
 from redjobs.demo.config import from_environ
 from redjobs.settings import DEFAULT_DIRECTORY, Server, embedded_is_installed, resolve_url
 
-#: As in the Procfile (a test compares them), which a wheel does not hold.
-COMMANDS = {
-    "web": "python -m redjobs.demo web",
-    "worker": "redjobs worker --app redjobs.demo.jobs --threads 4 demo",
-    "mail": "python -m redjobs.demo mail",
-}
+#: As the Procfile has them; but the worker has somebody who starts it again.
+MODULES = {"web": "redjobs.demo.web", "worker": "redjobs.demo.keep", "mail": "redjobs.demo.sink"}
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Exit codes of honcho that are no failure.
@@ -38,10 +34,8 @@ def run() -> int:
             embedded.ensure(server.directory)  # at once: what is wrong is said here, and once
         _greet(environ, server)
         manager = _Manager()
-        for name in COMMANDS:  # by our own words for them: `worker` has somebody who starts it again
-            manager.add_process(
-                name, f"exec {shlex.quote(sys.executable)} -m redjobs.demo {name}", env=environ
-            )
+        for name, module in MODULES.items():
+            manager.add_process(name, f"exec {shlex.quote(sys.executable)} -m {module}", env=environ)
         manager.loop()
     finally:
         _stop_the_server(server)
@@ -49,7 +43,7 @@ def run() -> int:
     return 0 if code in STOPPED else code
 
 
-class _Manager(Manager):  # type: ignore[misc] - honcho has no types
+class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
     """honcho's, but it may be told to stop while it is starting, and stops with its terminal."""
 
     def loop(self) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from redjobs.demo import mail
-from redjobs.demo.config import Config
+from redjobs.demo import mail, process
+from redjobs.demo.config import Config, from_environ
 from redjobs.demo.database import transaction
 
 logger = logging.getLogger("redjobs.demo")
@@ -100,8 +100,9 @@ class _Keep:
         return "250 OK"
 
 
-def serve(config: Config) -> int:
+def serve() -> int:
     """Take mails until SIGTERM or SIGINT; with $SMTP_URL only wait for them."""
+    config = from_environ()
     if config.smtp_url is not None:
         # The process stays, for those who start the whole Procfile and stop when one process ends.
         server = mail.server_name(config.smtp_url)
@@ -140,3 +141,7 @@ async def listen(inbox: Inbox, port: int) -> asyncio.Server:
         "127.0.0.1",
         port,
     )
+
+
+if __name__ == "__main__":
+    process.run(serve)

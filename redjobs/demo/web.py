@@ -10,8 +10,12 @@ from types import FrameType
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from redjobs.demo import main, process
 from redjobs.demo.app import create_app
-from redjobs.demo.config import Config
+from redjobs.demo.config import Config, from_environ
+
+#: For platforms whose processes share no disk, and so no SQLite file.
+ALL_IN_ONE = "DEMO_ALL_IN_ONE"
 
 logger = logging.getLogger("redjobs.demo")
 
@@ -24,8 +28,11 @@ class _Quiet(WSGIRequestHandler):
             logger.info("%s %s: %s", self.command, self.path, code)
 
 
-def serve(config: Config) -> int:
-    """Serve the page until SIGTERM or SIGINT."""
+def serve() -> int:
+    """Serve the page until SIGTERM or SIGINT; with $DEMO_ALL_IN_ONE, run everything else beside it."""
+    if os.environ.pop(ALL_IN_ONE, ""):
+        return main()
+    config = from_environ()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     try:
@@ -50,3 +57,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _bind(config: Config) -> BaseWSGIServer:
     return make_server(config.host, config.port, create_app(config), threaded=True, request_handler=_Quiet)
+
+
+if __name__ == "__main__":
+    process.run(serve)

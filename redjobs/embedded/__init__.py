@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,12 +42,12 @@ _POLL_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` saw. Apart from `directory` and `running`, zero or empty when not running."""
+    """What `status` saw; the rest is empty when it is not running, or does not answer."""
 
     directory: Path
     running: bool
     socket: Path | None = None
-    pid: int = 0
+    pid: int | None = None
     version: str = ""
     uptime_s: int = 0
     clients: int = 0
@@ -140,15 +140,15 @@ def serve(directory: str | Path, *, on_ready: Callable[[Status], None] | None = 
     still connected: then it stops when they have gone. For the main thread, which gets the signals.
     """
     with _signals() as signalled:
-        while True:
+        ready: list[int] = []
+        while signalled not in ready:
             socket = ensure(directory)
-            with keeper.Line(str(socket)) as line:  # being connected is what makes us a user
+            # Being connected is what makes us a user. It may be stopping just now: begin anew.
+            with suppress(OSError), keeper.Line(str(socket)) as line:
                 if on_ready is not None:
                     on_ready(status(directory))
                     on_ready = None
                 ready, _, _ = select.select([signalled, line.fileno()], [], [])
-            if signalled in ready:
-                break
     if status(directory).clients == 0:
         stop(directory)
 
@@ -216,7 +216,7 @@ def _binary() -> Path:
 
 def _python() -> str:
     """The interpreter; inside a server such as uWSGI `sys.executable` can be that server."""
-    if Path(sys.executable or "").name.startswith(("python", "pypy")):
+    if Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
         return sys.executable
     return str(Path(sys.prefix) / "bin" / "python3")
 

@@ -23,13 +23,18 @@ for a = 3, #ARGV do
   local id, entry = ARGV[a], 'strange'
   if mine[id] then
     entry = redis.call('HGETALL', KEYS[a])
-    local attempt, suspect = 0, false
+    local attempt, suspect, claimed = 0, false, false
     for f = 1, #entry, 2 do
       if entry[f] == 'attempt' then attempt = tonumber(entry[f + 1]) end
       if entry[f] == 'crashes' then suspect = true end
+      if entry[f] == 'token' then claimed = true end
     end
     if #entry == 0 then
       entry = 'missing'
+    elseif claimed then
+      -- Another call of this worker has begun it, and one of the two comes late: it may have been
+      -- given up and sent again. To begin it anew would end a claim that is being worked on.
+      entry = 'strange'
     elseif alone or (suspect and #begun > 0) then
       -- A job that was there when a worker crashed is begun alone: if it crashes this one too,
       -- it is known as the culprit, and its neighbours are not charged.

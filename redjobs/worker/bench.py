@@ -49,8 +49,8 @@ class Station:
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
-        #: Submitted and not over, by job id.
-        self.active: dict[str, Work] = {}
+        #: Submitted and not over. By claim: a job may come back to a worker that lost and still runs it.
+        self.active: dict[tuple[str, str], Work] = {}
 
     def free(self) -> int:
         """How many more works could be started soon."""
@@ -93,7 +93,7 @@ class _Threaded(Station):
 
     def submit(self, works: list[Work]) -> None:
         for work in works:
-            self.active[work.claim.id] = work
+            self.active[work.key] = work
             self._line.put(work)
 
     def withdraw(self) -> list[Work]:
@@ -103,7 +103,7 @@ class _Threaded(Station):
                 work = self._line.get_nowait()
                 if work is not None:
                     taken.append(work)
-                    self.active.pop(work.claim.id, None)
+                    self.active.pop(work.key, None)
         return taken
 
     def _serve(self, begins: Callable[[Work | None], None], number: int) -> None:
@@ -121,7 +121,7 @@ class _Threaded(Station):
             self._ends(begins)
             if slots is not None:
                 slots.vacate(number)
-            active.pop(work.claim.id, None)
+            active.pop(work.key, None)
             around.done.append(work)
             self._seconds += 0.2 * (work.finished_at - work.started_at - self._seconds)
             if line.empty() or work.finished_at - self._reported > _REPORT_SECONDS:
@@ -217,7 +217,7 @@ class EventLoop(Station):
         self._free_slots = list(range(first_slot, first_slot + concurrency))
         #: Submitted and not started: a batch of unknown kind may hold more than there are slots.
         self._line: deque[Work] = deque()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reporting = False
         self._loop = _new_event_loop()
         threading.Thread(target=self._turn, name="redjobs-loop", daemon=True).start()
@@ -233,7 +233,7 @@ class EventLoop(Station):
 
     def submit(self, works: list[Work]) -> None:
         for work in works:
-            self.active[work.claim.id] = work
+            self.active[work.key] = work
         self._line.extend(works)
         self._loop.call_soon_threadsafe(self._start)
 
@@ -244,14 +244,14 @@ class EventLoop(Station):
             except IndexError:  # nothing waits any more: `withdraw` may have been here
                 return
             number = self._free_slots.pop()
-            self._tasks[work.claim.id] = self._loop.create_task(self._run(work, number))
+            self._tasks[work.key] = self._loop.create_task(self._run(work, number))
 
     def withdraw(self) -> list[Work]:
         taken: list[Work] = []
         with contextlib.suppress(IndexError):
             while True:
                 taken.append(self._line.popleft())
-                self.active.pop(taken[-1].claim.id, None)
+                self.active.pop(taken[-1].key, None)
         return taken
 
     async def _run(self, work: Work, number: int) -> None:
@@ -263,8 +263,8 @@ class EventLoop(Station):
         if self.around.slots is not None:
             self.around.slots.vacate(number)
         self._free_slots.append(number)
-        self._tasks.pop(work.claim.id, None)
-        self.active.pop(work.claim.id, None)
+        self._tasks.pop(work.key, None)
+        self.active.pop(work.key, None)
         self.around.done.append(work)
         self._start()
         if not self._reporting:
@@ -279,11 +279,11 @@ class EventLoop(Station):
     def interrupt(self, work: Work, exception: BaseException) -> None:
         # A cancelled job's coroutine sees an ordinary cancellation; other reasons it sees themselves.
         work.interrupt = None if isinstance(exception, JobCancelled) else exception
-        self._loop.call_soon_threadsafe(self._cancel, work.claim.id)
+        self._loop.call_soon_threadsafe(self._cancel, work)
 
-    def _cancel(self, job_id: str) -> None:
-        if job_id in self._tasks:
-            self._tasks[job_id].cancel()
+    def _cancel(self, work: Work) -> None:
+        if work.key in self._tasks:
+            self._tasks[work.key].cancel()
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -402,7 +402,7 @@ class Bench:
     def interrupt(self, work: Work, exception: BaseException) -> None:
         """Raise an exception inside the handler of a running work, if that can be done."""
         for station in self._stations:
-            if work.claim.id in station.active:
+            if work.key in station.active:
                 station.interrupt(work, exception)
 
     def stop(self) -> None:

@@ -32,8 +32,11 @@ class Lane:
         self.keys = keys
         self._lowest = lowest
         self._highest = highest
-        #: Whether a blocking pop may be used: it takes priority 0, which must be within the limits.
-        self.blocks = (lowest is None or lowest <= 0) and (highest is None or highest >= 0)
+        # A blocking pop takes priority 0, which must be within the limits.
+        self._may_block = (lowest is None or lowest <= 0) and (highest is None or highest >= 0)
+        #: Monotonic times until which the server is not asked again for what it has refused.
+        self.rests_until = 0.0
+        self.pops_again_at = 0.0
         self._polled_at = 0.0
         self._name = name
         self.worker = new_worker(name)
@@ -41,12 +44,12 @@ class Lane:
         self.priorities: list[int] = []
         #: Taken and not begun, with the monotonic time when they were taken.
         self.taken: deque[tuple[str, float]] = deque()
-        #: Were there when a worker crashed: each is begun when nothing else runs here.
-        self.suspects: deque[str] = deque()
+        #: As `taken`. Were there when a worker crashed: each is begun when nothing else runs here.
+        self.suspects: deque[tuple[str, float]] = deque()
         #: Tokens of `begin` calls whose replies were not read.
         self.tokens: deque[str] = deque(maxlen=32)
-        #: Begun and not settled: what is in the list with our knowledge.
-        self.begun: set[str] = set()
+        #: Begun and not settled, with the token: what is in the list with our knowledge.
+        self.begun: set[tuple[str, str]] = set()
         #: Unknown ids that the last comparison found; twice unknown is stranded.
         self.strangers: set[str] = set()
         #: Monotonic time when the next scheduled job is due; None: nothing is known to come.
@@ -54,8 +57,20 @@ class Lane:
         #: Whether there may be something to take right now.
         self.open = True
 
+    @property
+    def what(self) -> str:
+        """What a refusal is about."""
+        return f"queue {self.keys.queue}"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a blocking pop may be used."""
+        return self._may_block and time.monotonic() >= self.pops_again_at
+
     def is_open(self, now: float) -> bool:
         """Whether there may be something to take."""
+        if now < self.rests_until:
+            return False
         due = self.due_at is not None and self.due_at <= now
         return self.open or due or (not self.blocks and now >= self._polled_at + _POLL_SECONDS)
 
@@ -63,7 +78,13 @@ class Lane:
     def wake_at(self) -> float:
         """Monotonic time when there will be something to do here, as far as is known."""
         due_at = float("inf") if self.due_at is None else self.due_at
-        return due_at if self.blocks else min(due_at, self._polled_at + _POLL_SECONDS)
+        wake_at = due_at if self.blocks else min(due_at, self._polled_at + _POLL_SECONDS)
+        return max(wake_at, self.rests_until) if self.rests_until > time.monotonic() else wake_at
+
+    def rest(self, seconds: float) -> None:
+        """The server refused something of this queue: leave it alone for so long."""
+        self.rests_until = time.monotonic() + seconds
+        self.open = True
 
     def take(self, count: int) -> Command[Taken]:
         """The command that takes up to `count` ids."""
@@ -91,20 +112,21 @@ class Lane:
     def overdue(self, now: float) -> list[str]:
         """Ids that were taken and have waited too long; they are forgotten here."""
         late = []
-        while self.taken and now - self.taken[0][1] > WAIT_SECONDS:
-            late.append(self.taken.popleft()[0])
+        for waiting in (self.taken, self.suspects):
+            while waiting and now - waiting[0][1] > WAIT_SECONDS:
+                late.append(waiting.popleft()[0])
         return late
 
     def give_up(self) -> list[str]:
         """Ids that were taken or suspected and not begun, oldest first; they are forgotten here."""
-        ids = [job_id for job_id, _ in self.taken] + list(self.suspects)
+        ids = [job_id for job_id, _ in (*self.taken, *self.suspects)]
         self.taken.clear()
         self.suspects.clear()
         return ids
 
     def known(self) -> set[str]:
         """Ids that stand in our list with our knowledge."""
-        return self.begun | {job_id for job_id, _ in self.taken} | set(self.suspects)
+        return {job_id for job_id, _ in (*self.begun, *self.taken, *self.suspects)}
 
     def compare(self, listed: Sequence[str]) -> list[str]:
         """Which ids of our list were strangers now and at the comparison before, oldest first.

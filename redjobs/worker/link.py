@@ -8,6 +8,7 @@ millisecond: the server itself ends a blocked call only when its timer ticks, up
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import time
@@ -28,6 +29,9 @@ _OVERDUE_SECONDS = 3.0
 
 LOST = (redis.ConnectionError, redis.TimeoutError)
 
+#: Of a blocking pop: an id, nothing, or why the server refuses it.
+Answer = str | None | ResponseError
+
 
 class Pop:
     """One blocking BRPOPLPUSH from a queue's ready list to this worker's list."""
@@ -39,6 +43,8 @@ class Pop:
         self._client_id: int | None = None
         #: When the answer is overdue; None: no call is under way.
         self.overdue_at: float | None = None
+        #: A call was given up: the server may serve it all the same.
+        self.is_ghost = False
 
     @property
     def pending(self) -> bool:
@@ -52,10 +58,10 @@ class Pop:
             with contextlib.suppress(ResponseError):  # an ACL may forbid CLIENT: then it times out
                 self._connection.send_command("CLIENT", "ID")
                 self._client_id = self._connection.read_response()
+        self.overdue_at = time.monotonic() + BLOCK_SECONDS + _OVERDUE_SECONDS
         self._connection.send_command(
             "BRPOPLPUSH", self.keys.ready, self.keys.processing(worker), BLOCK_SECONDS
         )
-        self.overdue_at = time.monotonic() + BLOCK_SECONDS + _OVERDUE_SECONDS
 
     def fileno(self) -> int:
         """For select. redis-py has no public way to wait for several connections."""
@@ -64,10 +70,15 @@ class Pop:
             raise redis.ConnectionError("the blocking connection is closed")
         return int(sock.fileno())
 
-    def finish(self) -> str | None:
-        """The id that was moved; None after the time, or for a bell."""
-        reply = self._connection.read_response()
+    def finish(self) -> Answer:
+        """The id that was moved; None after the time, or for a bell; or the server's refusal."""
+        try:
+            reply = self._connection.read_response()
+        except ResponseError as error:
+            reply = error
         self.overdue_at = None
+        if isinstance(reply, ResponseError):
+            return reply
         text = reply.decode("ascii", "backslashreplace") if isinstance(reply, bytes) else None
         return None if text == BELL else text
 
@@ -77,6 +88,7 @@ class Pop:
 
     def drop(self) -> None:
         """Close the connection: what it was told in the meantime is found in the list."""
+        self.is_ghost = self.is_ghost or self.pending
         if self._connection is not None:
             self._connection.disconnect()
             with contextlib.suppress(Exception):
@@ -149,24 +161,31 @@ class Link:
         """Let `wait` end when this file or socket can be read, too."""
         self._watched.append(readable)
 
-    def wait(self, seconds: float) -> list[tuple[str, str | None]]:
+    @property
+    def has_ghosts(self) -> bool:
+        """Whether a pop was given up that the server may still serve."""
+        return any(pop.is_ghost for pop in self._pops.values())
+
+    def wait(self, seconds: float) -> list[tuple[str, Answer]]:
         """Sleep until a pop is answered, somebody wakes us, or the time is over.
 
-        Returns the answers: queue and id, or None for nothing. Raises ConnectionError.
+        Returns the queues and their answers. Raises ConnectionError.
         """
         pending = [pop for pop in self._pops.values() if pop.pending]
-        readable, _, _ = select.select([*pending, self._wake_read, *self._watched], [], [], seconds)
+        overdue_at = min((pop.overdue_at or 0.0 for pop in pending), default=float("inf"))
+        seconds = min(seconds, max(0.0, overdue_at - time.monotonic()))
+        readable = _readable([*pending, self._wake_read, *self._watched], seconds)
         now = time.monotonic()
         for pop in pending:
-            if pop not in readable and pop.overdue_at is not None and now > pop.overdue_at:
+            if pop not in readable and pop.overdue_at is not None and now >= pop.overdue_at:
                 raise redis.TimeoutError("the server did not answer a blocking call in time")
         return [(pop.keys.queue, pop.finish()) for pop in pending if pop in readable]
 
     def pause(self, seconds: float, readable: Sequence[Any] = ()) -> None:
         """Sleep until somebody wakes us, one of these can be read, or the time is over."""
-        select.select([self._wake_read, *self._watched, *readable], [], [], seconds)
+        _readable([self._wake_read, *self._watched, *readable], seconds)
 
-    def unblock(self) -> list[tuple[str, str | None]]:
+    def unblock(self) -> list[tuple[str, Answer]]:
         """End all pops that are under way. Returns their answers: an id may have come first."""
         pending = [pop for pop in self._pops.values() if pop.pending]
         ends = [command for pop in pending if (command := pop.unblock_command())]
@@ -208,6 +227,18 @@ class Link:
         self.client.close()
         self._wake_read.close()
         self._wake_write.close()
+
+
+def _readable(files: Sequence[Any], seconds: float) -> list[Any]:
+    """Those of the files that can be read, within this time.
+
+    `select.select` would fail where an app has more than a thousand files open.
+    """
+    poll = select.poll()
+    of_fd = {file.fileno(): file for file in files}
+    for fd in of_fd:
+        poll.register(fd, select.POLLIN)
+    return [of_fd[fd] for fd, _ in poll.poll(math.ceil(min(seconds, 3600.0) * 1000))]
 
 
 def run_flow(run: Callable[[Command[Any]], Any], flow: Any) -> Any:

@@ -26,7 +26,7 @@ from redjobs.worker import report
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import WAIT_SECONDS, Lane, Order
 from redjobs.worker.limits import Limits
-from redjobs.worker.link import LOST, Link
+from redjobs.worker.link import LOST, Answer, Link
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.queues import QueueNames
@@ -51,6 +51,7 @@ class Begin:
 
     lane: Lane
     token: str
+    ids: list[str]
     command: Command[Begun]
 
 
@@ -126,13 +127,20 @@ class ClaimLoop:
     def _refresh_lanes(self) -> None:
         """Serve queues that are new. A lease comes before the first pop: a list without is nobody's."""
         options = self._options
+        refused = False
         for keys in self._names.resolve():
             if keys.queue not in self._lane_of:
                 lane = Lane(keys, options.name, options.min_priority, options.max_priority)
-                self._register(lane)
+                try:
+                    self._register(lane)
+                except ResponseError as error:
+                    refused = True
+                    self._outage.refused(error, lane.what)
+                    continue
                 self._lanes.append(lane)
                 self._lane_of[keys.queue] = lane
                 self._keys_of[keys.queue] = keys
+        self._names.served(all_of_them=not refused)
 
     def _check_limits(self) -> None:
         """A burst that is over, a worker idle for too long, a process that is due for replacement."""
@@ -178,43 +186,54 @@ class ClaimLoop:
             self._reconnected()
         self._keep_up()
         self._unsettled += self._bench.collect()
-        settlements = settle(self._unsettled, self._keys_of, self._registry.codec)
+        settlements = settle(self._unresting(), self._keys_of, self._registry.codec)
         free = self._free()
         begins = self._begins()
         lane = self._next_lane() if free > 0 else None
         gives = self._gives()
         wanted: list[Command[Any]] = [settlement.command for settlement in settlements]
         wanted += [begin.command for begin in begins]
-        wanted += gives
+        wanted += [command for _, command in gives]
         if lane is not None:
             wanted.append(lane.take(free))
         if not wanted:
             return False
         replies = iter(self._link.run_all(wanted))
-        refused = [self._settled(settlement, next(replies)) for settlement in settlements]
-        refused += [self._begun(begin, next(replies)) for begin in begins]
-        refused += [reply for _ in gives if isinstance(reply := next(replies), ResponseError)]
-        if lane is not None:
-            refused.append(self._took(lane, next(replies)))
-        self._resent = False
         self._answered_at = time.monotonic()
-        for error in filter(None, refused):
-            raise error
         self._outage.over()
+        for settlement in settlements:
+            self._settled(settlement, next(replies))
+        self._resent = False
+        for begin in begins:
+            self._begun(begin, next(replies))
+        for given_by, _ in gives:
+            self._gave(given_by, next(replies))
+        if lane is not None:
+            self._took(lane, next(replies))
         return True
+
+    def _unresting(self) -> list[Work]:
+        """What is to be settled now: not of a queue that is left alone."""
+        now = time.monotonic()
+        return [work for work in self._unsettled if now >= self._lane_of[work.claim.queue].rests_until]
+
+    def _refused(self, lane: Lane, error: ResponseError) -> None:
+        """The server refuses something of one queue; the others go on."""
+        lane.rest(self._outage.refused(error, lane.what))
 
     # Settling ------------------------------------------------------------------------------
 
-    def _settled(self, settlement: Settlement, reply: Any) -> ResponseError | None:
+    def _settled(self, settlement: Settlement, reply: Any) -> None:
         if isinstance(reply, ResponseError):
-            return reply
+            self._refused(self._lane_of[settlement.works[0].claim.queue], reply)
+            return
         lost = lost_works(settlement, reply)
         # After a lost reply the first answer may have been "done": then this one says "lost".
         if lost and not self._resent:
             report.lost(lost)
         for work in settlement.works:
             lane = self._lane_of[work.claim.queue]
-            lane.begun.discard(work.claim.id)
+            lane.begun.discard(work.key)
             # What goes back may be due at once.
             lane.open = lane.open or isinstance(work.decision, GiveBack | RunAgain)
         over = set(map(id, settlement.works))
@@ -224,7 +243,6 @@ class ClaimLoop:
         self._limits.done(len(done))
         report.jobs(done)
         fire_outcomes(self._registry.hooks, done)
-        return None
 
     # Claiming ------------------------------------------------------------------------------
 
@@ -242,54 +260,63 @@ class ClaimLoop:
         for lane in self._lanes if not self._ending else ():
             ids = [job_id for job_id, _ in lane.taken]
             if not ids and lane.suspects and not any(other.begun for other in self._lanes):
-                ids = [lane.suspects.popleft()]
+                ids = [lane.suspects.popleft()[0]]
             if ids:
                 token = new_token()
                 # Remembered until the reply is read: without it these ids are strangers to us.
                 lane.tokens.append(token)
                 lane.taken.clear()
                 command = commands.begin(lane.keys, lane.worker, token, ids)
-                begins.append(Begin(lane, token, command))
+                begins.append(Begin(lane, token, ids, command))
         return begins
 
-    def _begun(self, begin: Begin, reply: Any) -> ResponseError | None:
+    def _begun(self, begin: Begin, reply: Any) -> None:
+        lane, now = begin.lane, time.monotonic()
         if isinstance(reply, ResponseError):
-            return reply
+            # One of them may be to blame: the others are begun one by one. Who is refused alone is
+            # a stranger in our list from now on, and given back after a while.
+            if len(begin.ids) > 1:
+                lane.suspects.extend((job_id, now) for job_id in begin.ids)
+            self._outage.refused(reply, lane.what)
+            return
         begun: Begun = reply
-        lane = begin.lane
         if begin.token in lane.tokens:
             lane.tokens.remove(begin.token)
         if begun.lapsed:
             self._renew(lane)
         if begun.missing:
             report.dropped(lane.keys.queue, begun.missing)
-        lane.suspects.extend(begun.wait)
-        lane.begun.update(claim.id for claim in begun.claims)
+        lane.suspects.extend((job_id, now) for job_id in begun.wait)
+        lane.begun.update((claim.id, claim.token) for claim in begun.claims)
         most = self._options.max_crashes
         works = [prepare(claim, self._registry, most) for claim in begun.claims]
         if self._registry.hooks.has("claim"):
             for work in works:
                 self._registry.hooks.fire("claim", CurrentJob(work))
         self._bench.submit(works)
-        return None
 
-    def _took(self, lane: Lane, reply: Any) -> ResponseError | None:
+    def _took(self, lane: Lane, reply: Any) -> None:
         if isinstance(reply, ResponseError):
-            return reply
+            self._refused(lane, reply)
+            return
+        self._outage.accepted(lane.what)
         if reply.lapsed:
             self._renew(lane)
         else:
             lane.took(reply)
-        return None
 
-    def _gives(self) -> list[Command[Any]]:
+    def _gave(self, lane: Lane, reply: Any) -> None:
+        if isinstance(reply, ResponseError):
+            self._refused(lane, reply)
+
+    def _gives(self) -> list[tuple[Lane, Command[Any]]]:
         """For ids that were taken and wait too long, or that an ending worker does not begin."""
         now = time.monotonic()
-        gives: list[Command[Any]] = []
+        gives: list[tuple[Lane, Command[Any]]] = []
         for lane in self._lanes:
             ids = lane.give_up() if self._ending else lane.overdue(now)
             if ids:
-                gives += commands.release(lane.keys, lane.worker, "", ids)
+                gives += [(lane, each) for each in commands.release(lane.keys, lane.worker, "", ids)]
                 lane.open = True
         return gives
 
@@ -321,13 +348,18 @@ class ClaimLoop:
             moments.append(max(self._stop_at, now + _TEND_SECONDS))
         return min(moments)
 
-    def _answers(self, answers: list[tuple[str, str | None]]) -> None:
+    def _answers(self, answers: list[tuple[str, Answer]]) -> None:
         now = time.monotonic()
-        for queue, job_id in answers:
+        for queue, answer in answers:
             lane = self._lane_of[queue]
             lane.open = True
-            if job_id is not None:
-                lane.taken.append((job_id, now))
+            if isinstance(answer, ResponseError):
+                # A full server refuses pops, and lets `take` pass.
+                lane.pops_again_at = now + self._outage.refused(answer, f"pops of {queue}")
+            else:
+                self._outage.accepted(f"pops of {queue}")
+                if answer is not None:
+                    lane.taken.append((answer, now))
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt; whoever wakes us, or a stop, ends it sooner."""
@@ -356,12 +388,18 @@ class ClaimLoop:
             self._cancel()
         if now >= self._compare_at:
             self._compare_at = now + self._options.beat_interval
-            for lane in self._lanes:
-                self._compare(lane)
+            self._of_each_lane(self._compare)
         if self._upkeep is not None and now >= self._upkeep.beat_at:
             self._beat(self._upkeep)
         if self._upkeep is not None and now >= self._upkeep.sweep_at and not self._ending:
-            self._upkeep.sweep_once(self._keys_of.values())
+            self._upkeep.sweep_once(self._keys_of.values(), self._outage)
+
+    def _of_each_lane(self, do: Callable[[Lane], None]) -> None:
+        for lane in self._lanes:
+            try:
+                do(lane)
+            except ResponseError as error:
+                self._refused(lane, error)
 
     def _cancel(self) -> None:
         """Interrupt what somebody cancelled while it was running."""
@@ -389,7 +427,7 @@ class ClaimLoop:
                 self._bench.interrupt(work, JobInterrupted("the worker has to stop"))
 
     def _beat(self, upkeep: Upkeep) -> None:
-        lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes})
+        lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes}, self._outage)
         for lane in self._lanes:
             if lane.worker in lapsed:
                 self._renew(lane)
@@ -404,7 +442,7 @@ class ClaimLoop:
         for token in ("", *lane.tokens):
             for command in commands.release(lane.keys, lane.worker, token, strange):
                 self._link.run(command)
-        lane.tokens.clear()
+        # The tokens stay: a `begin` that was given up may reach the server even now.
         lane.open = True
 
     def _register(self, lane: Lane) -> None:
@@ -422,6 +460,8 @@ class ClaimLoop:
             if work.claim.worker == lane.worker:
                 work.lost = True
         self._link.drop_pop(lane.keys.queue)
+        # A pop may have moved a job to our list since; after a long sleep nobody remembers whose it is.
+        self._link.run(commands.retire(lane.keys, lane.worker, clean=False))
         lane.renew()
         self._register(lane)
 
@@ -430,11 +470,14 @@ class ClaimLoop:
         if self._upkeep is not None:
             self._upkeep.soon()
             self._beat(self._upkeep)
-        for lane in self._lanes:
-            # Nothing is under way now, so once unknown is enough.
-            lane.strangers = set(self._link.run(commands.listed(lane.keys, lane.worker)))
-            self._compare(lane)
-            lane.open = True
+        self._of_each_lane(self._find_again)
+        self._outage.over()
+
+    def _find_again(self, lane: Lane) -> None:
+        # Nothing is under way now, so once unknown is enough.
+        lane.strangers = set(self._link.run(commands.listed(lane.keys, lane.worker)))
+        self._compare(lane)
+        lane.open = True
 
     def _leave(self) -> None:
         """Give back what still runs, and take our name off the queues."""
@@ -447,7 +490,9 @@ class ClaimLoop:
                     self._link.run(command)
             for lane in self._lanes:
                 self._link.drop_pop(lane.keys.queue)
-                self._link.run(commands.retire(lane.keys, lane.worker, clean=True))
+                # A pop whose answer we did not wait for may still be served: our list is watched then.
+                clean = not self._link.has_ghosts
+                self._link.run(commands.retire(lane.keys, lane.worker, clean=clean))
         except (*LOST, ResponseError) as error:
             logger.warning(
                 "could not say goodbye (%s): a sweep recovers what is left after the lease",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
+from collections import Counter
 
 logger = logging.getLogger("redjobs.worker")
 
 _FIRST_SECONDS = 0.05
 _MOST_SECONDS = 2.0
+_ASIDE = re.compile(r" with args beginning with|, args: | script: ")
 
 
 class Outage:
@@ -18,9 +21,10 @@ class Outage:
     def __init__(self, level: int = logging.ERROR) -> None:
         #: How loud a loss is: a child of a supervisor leaves it to that one to say so.
         self._level = level
-        self._failures = 0
+        self._failures: Counter[str] = Counter()
         self._since: float | None = None
-        self._refusal = ""
+        #: What the server refuses now, and why it says so.
+        self._refusals: dict[str, str] = {}
 
     @property
     def is_down(self) -> bool:
@@ -32,27 +36,35 @@ class Outage:
         if self._since is None:
             self._since = time.monotonic()
             logger.log(self._level, "the server is gone (%s); waiting for it", type(error).__name__)
-        return self._pause()
+        return self._pause("")
 
-    def refused(self, error: Exception) -> float:
-        """The server answers, and not as it should: full, read-only, no permission."""
-        # redis-py and some servers quote arguments behind the reason; they may be secrets.
-        text = str(error).split(" with args beginning with")[0].split(", args: ")[0]
-        if text != self._refusal:
-            self._refusal = text
-            logger.error("the server refuses a command: %s", text)
-        return self._pause()
+    def refused(self, error: Exception, what: str = "") -> float:
+        """The server answers, and not as it should: full, read-only, no permission.
+
+        `what` was refused: one queue's trouble is not another's. Each reason is said once.
+        """
+        # Arguments are quoted behind the reason, which may be secrets, and where in which script it was.
+        text = _ASIDE.split(str(error))[0]
+        if text not in self._refusals.values():
+            logger.error("the server refuses a command%s: %s", what and f" ({what})", text)
+        self._refusals[what] = text
+        return self._pause(what)
+
+    def accepted(self, what: str) -> None:
+        """What was refused is not any more."""
+        if what in self._refusals:
+            del self._refusals[what], self._failures[what]
 
     def over(self) -> None:
         """A round trip has worked."""
-        self._failures = 0
-        self._refusal = ""
+        self._failures[""] = 0
+        self._refusals.pop("", None)
         if self._since is not None:
             away = time.monotonic() - self._since
             logger.log(min(self._level, logging.WARNING), "the server is back after %.1f s", away)
             self._since = None
 
-    def _pause(self) -> float:
-        self._failures += 1
-        longest = min(_MOST_SECONDS, _FIRST_SECONDS * 2.0 ** min(self._failures, 6))
+    def _pause(self, what: str) -> float:
+        self._failures[what] += 1
+        longest = min(_MOST_SECONDS, _FIRST_SECONDS * 2.0 ** min(self._failures[what], 6))
         return longest * random.uniform(0.5, 1.0)

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from redjobs import commands
 from redjobs.commands import Command
 from redjobs.errors import JobTimeout
@@ -20,6 +22,8 @@ logger = logging.getLogger("redjobs.worker")
 
 #: The server may notice only now that the child is gone, and may have given it one job more.
 _AGAIN_SECONDS = (0.0, 0.3, 1.0)
+#: After the server refused something of it, a wreck is left alone for so long.
+_REFUSED_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -66,14 +70,21 @@ class Salvage:
     def step(self) -> int:
         """Clear up what is due. Returns how many jobs were recovered. Raises redis-py's errors."""
         recovered = 0
+        refused: ResponseError | None = None
         now = time.monotonic()
         for wreck in list(self._wrecks):
             if wreck.look_at[0] <= now:
-                for keys, worker in wreck.lanes:
-                    recovered += self._recover(wreck, keys, worker)
+                try:
+                    for keys, worker in wreck.lanes:
+                        recovered += self._recover(wreck, keys, worker)
+                except ResponseError as error:  # the others' jobs do not wait for this one's
+                    wreck.look_at[0], refused = now + _REFUSED_SECONDS, error
+                    continue
                 wreck.look_at.pop(0)
             if not wreck.look_at:
                 self._wrecks.remove(wreck)
+        if refused is not None:
+            raise refused
         return recovered
 
     def _recover(self, wreck: Wreck, keys: Keys, worker: str) -> int:

@@ -267,7 +267,8 @@ class Supervisor:
                 self._outage.over()
             self._salvage.step()
             if now >= self._upkeep.sweep_at and self._stop_at is None:
-                self._upkeep.sweep_once({keys for c in self._children for keys, _ in c.lanes})
+                queues = {keys for child in self._children for keys, _ in child.lanes}
+                self._upkeep.sweep_once(queues, self._outage)
         except LOST as error:
             self._keep_at = now + self._outage.lost(error)
         except ResponseError as error:
@@ -306,7 +307,7 @@ class Supervisor:
         if not workers:
             self._link.client.ping()
         # Which ones have lost their lease their children learn when they take.
-        self._upkeep.beat_once(workers)
+        self._upkeep.beat_once(workers, self._outage)
 
     # What it is told -----------------------------------------------------------------------
 

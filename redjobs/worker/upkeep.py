@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from redjobs import commands
 from redjobs.commands import Command
 from redjobs.keys import Keys
 from redjobs.sweeper import SweepResult, sweep_once
 from redjobs.worker.link import run_flow
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.outage import Outage
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -39,7 +42,7 @@ class Upkeep:
         self.beat_at = 0.0
         self.sweep_at = max(self.sweep_at, time.monotonic() + self._options.beat_interval)
 
-    def beat_once(self, workers: Mapping[Keys, Sequence[str]]) -> set[str]:
+    def beat_once(self, workers: Mapping[Keys, Sequence[str]], outage: Outage) -> set[str]:
         """Extend the leases of workers, all queues in one round trip. Returns those without one."""
         self.beat_at = time.monotonic() + self._options.beat_interval
         lease_ms = round(self._options.lease * 1000)
@@ -47,19 +50,28 @@ class Upkeep:
             [commands.heartbeat(keys, names, lease_ms) for keys, names in workers.items()]
         )
         lapsed: set[str] = set()
-        for names, reply in zip(workers.values(), replies, strict=True):
-            if isinstance(reply, Exception):
-                raise reply
+        for (keys, names), reply in zip(workers.items(), replies, strict=True):
+            what = f"heartbeats of {keys.queue}"
+            if isinstance(reply, ResponseError):
+                outage.refused(reply, what)
+                continue
+            outage.accepted(what)
             lapsed |= {name for name, alive in zip(names, reply, strict=True) if not alive}
         return lapsed
 
-    def sweep_once(self, queues: Iterable[Keys]) -> SweepResult:
+    def sweep_once(self, queues: Iterable[Keys], outage: Outage) -> SweepResult:
         """One pass over queues."""
         interval = self._options.sweep_interval
         self.sweep_at = time.monotonic() + interval * random.uniform(0.8, 1.2)
         total = SweepResult()
         for keys in queues:
-            total.add(run_flow(self._run, sweep_once(keys, self._options.sweep)))
+            what = f"sweeps of {keys.queue}"
+            try:
+                total.add(run_flow(self._run, sweep_once(keys, self._options.sweep)))
+            except ResponseError as error:  # the other queues are swept all the same
+                outage.refused(error, what)
+            else:
+                outage.accepted(what)
         if total.retired or total.recovered:
             logger.warning(
                 "swept: %d dead workers, %d jobs recovered (%d had begun)",

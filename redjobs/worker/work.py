@@ -78,6 +78,11 @@ class Work:
         self.lost = False
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Which claim of which job this is."""
+        return self.claim.id, self.claim.token
+
+    @property
     def is_async(self) -> bool:
         """Whether its handler is a coroutine function."""
         return self.handler is not None and self.handler.is_async

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import ssl
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ import redis as redis_py
 from redjobs import connect, embedded
 from redjobs.settings import Server, resolve_url
 from redjobs.version import __version__
-from tests.embedded_home import home_of_a_server
+from tests.embedded_home import home_of_a_server, kill, server_of
 from tests.talker import Talker
 
 
@@ -341,7 +340,7 @@ def test_the_name_of_the_host_is_checked(tls: Talker, both: Both) -> None:
 
 
 def kill_server(directory: Path) -> None:
-    os.kill(embedded.status(directory).pid, signal.SIGKILL)
+    kill(server_of(directory))
 
 
 def test_a_killed_embedded_server_is_not_noticed(directory: Path, both: Both) -> None:

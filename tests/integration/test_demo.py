@@ -18,11 +18,12 @@ from redjobs import Bury, Queue
 
 pytest.importorskip("flask")
 pytest.importorskip("aiosmtpd")
+pytest.importorskip("honcho")
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from redjobs.demo import jobs, mail, runner, signups, sink
+from redjobs.demo import jobs, keep, mail, main, runner, signups, sink
 from redjobs.demo.app import create_app
 from redjobs.demo.browser import Page, read_page
 from redjobs.demo.config import QUEUE, Config, from_environ
@@ -321,7 +322,15 @@ class _Nobody:
 def test_the_procfile_and_the_runner_start_the_same() -> None:
     procfile = Path(__file__).parents[2] / "Procfile"
     lines = procfile.read_text(encoding="utf-8").splitlines()
-    assert dict(line.split(": ", 1) for line in lines) == runner.COMMANDS
+    wanted = {name: f"python -m {module}" for name, module in runner.MODULES.items()}
+    # The runner has the worker's command run by somebody who starts it again.
+    assert dict(line.split(": ", 1) for line in lines) == {**wanted, "worker": keep.COMMAND}
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redjobs.demo.find_spec", lambda name: None if name == "honcho" else name)
+    with pytest.raises(SettingsError, match=r"needs honcho.*redjobs\[demo\]"):
+        main()
 
 
 def test_names_and_addresses() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from redjobs.embedded import keeper
 from redjobs.embedded.home import release, try_lock
 from redjobs.errors import ServerUnavailable, SettingsError
 from redjobs.settings import resolve_url
-from tests.embedded_home import command_line, home_of_a_server, is_held, keeper_of, kill, starts
+from tests.embedded_home import command_line, home_of_a_server, is_held, keeper_of, kill, server_of, starts
 from tests.waiting import wait_until
 
 ROOT = Path(redjobs.__file__).parents[1]
@@ -79,7 +80,7 @@ def test_what_the_server_promises(directory: Path, client: Callable[[], Redis]) 
 
     assert seen == {
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "no",  # its keeper does that
         "maxmemory-policy": "noeviction",
         "port": "0",
     }
@@ -125,9 +126,9 @@ def test_all_spellings_of_a_directory_are_one_server(
     link.symlink_to(directory)
     monkeypatch.chdir(directory.parent)
     monkeypatch.setenv("HOME", str(directory.parent))
-    pids = {embedded.status(name).pid for name in (directory, link, "home", "./home/", "~/home")}
+    pids = {server_of(name) for name in (directory, link, "home", "./home/", "~/home")}
 
-    assert pids == {embedded.status(directory).pid}
+    assert pids == {server_of(directory)}
     embedded.ensure(link)
     assert starts(directory) == 1
 
@@ -170,13 +171,13 @@ def test_a_killed_server_comes_back_with_its_data(
 ) -> None:
     redis = client()
     redis.set("before", "kept")
-    killed = embedded.status(directory).pid
+    killed = server_of(directory)
     murder(killed, keeper_of(killed))
     wait_until(lambda: not command_line(killed), description="the server has ended")
 
     # The same client, which notices nothing.
     assert redis.get("before") == b"kept"
-    assert embedded.status(directory).pid != killed
+    assert server_of(directory) != killed
     assert starts(directory) == 2
 
 
@@ -205,8 +206,9 @@ def test_what_was_acknowledged_survives_kills_under_load(
                     ),
                     description="all writers get on",
                 )
-                server = embedded.status(directory).pid
+                server = server_of(directory)
                 murder(server, keeper_of(server))
+                wait_until(lambda pid=server: not command_line(pid))  # type: ignore[misc]
         finally:
             stopping.set()
         for writer in writers:
@@ -248,6 +250,32 @@ def test_a_broken_file_is_reported_with_the_end_of_the_log(
     assert "exit code 1" in str(it.value)
 
 
+def test_a_server_that_outlives_its_keeper_keeps_others_out(
+    directory: Path, client: Callable[[], Redis]
+) -> None:
+    redis = client()
+    redis.set("before", "kept")
+    server = server_of(directory)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        kill(keeper_of(server))
+        wait_until(lambda: is_free(directory / keeper.KEEPER_LOCK), description="the keeper is gone")
+        assert not is_free(directory / keeper.SERVER_LOCK)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    wait_until(lambda: not command_line(server), description="it follows its keeper")
+
+    assert redis.get("before") == b"kept"
+    assert starts(directory) == 2
+
+
+def is_free(path: Path) -> bool:
+    lock = try_lock(path, shared=True)
+    if lock is not None:
+        release(lock)
+    return lock is not None
+
+
 def test_a_server_whose_keeper_is_gone_is_replaced_and_never_doubled(
     directory: Path, client: Callable[[], Redis]
 ) -> None:
@@ -269,7 +297,7 @@ def test_a_server_whose_keeper_is_gone_is_replaced_and_never_doubled(
             wait_until(lambda: keeper.state(socket) == keeper.UP, description="the orphan answers")
             assert client().get("before") == b"kept"
             assert orphan.wait(10) == 0
-            assert embedded.status(directory).pid != orphan.pid
+            assert server_of(directory) != orphan.pid
         finally:
             orphan.kill()
 
@@ -277,7 +305,7 @@ def test_a_server_whose_keeper_is_gone_is_replaced_and_never_doubled(
 def test_a_deleted_directory_ends_its_server(directory: Path, client: Callable[[], Redis]) -> None:
     redis = client()
     redis.set("before", "x")
-    old = embedded.status(directory).pid
+    old = server_of(directory)
     old_keeper = keeper_of(old)
     shutil.rmtree(directory)
 
@@ -288,7 +316,7 @@ def test_a_deleted_directory_ends_its_server(directory: Path, client: Callable[[
     wait_until(lambda: not command_line(old), description="the old server has ended")
     wait_until(lambda: not command_line(old_keeper), description="its keeper has ended")
     assert redis.get("after") == b"x"
-    assert embedded.status(directory).pid != old
+    assert server_of(directory) != old
 
 
 # What can go wrong

@@ -17,7 +17,7 @@ import redjobs
 from redjobs import connect, embedded
 from redjobs.embedded.home import Home, release, try_lock
 from redjobs.settings import resolve_url
-from tests.embedded_home import command_line, home_of_a_server, is_held, keeper_of, kill, starts
+from tests.embedded_home import command_line, home_of_a_server, is_held, keeper_of, kill, server_of, starts
 from tests.waiting import wait_until
 
 ROOT = Path(redjobs.__file__).parents[1]
@@ -100,7 +100,7 @@ def test_processes_that_start_at_once_share_one_server(
         say(process, "go")
     pids = {hear(process) for process in processes}
 
-    assert pids == {str(embedded.status(directory).pid)}
+    assert pids == {str(server_of(directory))}
     assert starts(directory) == 1
     assert client().get("count") == b"8"
 
@@ -118,13 +118,13 @@ def test_it_ends_when_its_last_user_has_gone(directory: Path, client: Callable[[
     embedded.ensure(directory, idle_s=SOON_S)
     redis = client()
     redis.set("key", "kept")
-    server = embedded.status(directory).pid
+    server = server_of(directory)
     its_keeper = keeper_of(server)
     assert "keeper.py" in command_line(its_keeper)
 
     # Somebody who is connected is a user, also after a multiple of the idle time (= 4 looks).
     wait_until(lambda: looks_of_the_keeper(redis) > 20, description="the keeper has looked often")
-    assert embedded.status(directory).pid == server
+    assert server_of(directory) == server
 
     redis.close()
     wait_until(lambda: not is_held(directory), description="it has ended")
@@ -153,7 +153,7 @@ def test_ctrl_c_in_the_terminal_of_the_first_user_does_not_reach_it(
     os.killpg(first.pid, signal.SIGINT)
 
     assert first.wait(10) != 0
-    assert embedded.status(directory).pid == server
+    assert server_of(directory) == server
 
 
 def test_stop_and_status_do_not_start_anything(directory: Path) -> None:
@@ -212,10 +212,10 @@ def test_serve_keeps_it_alive_without_users(
         other = directory.with_name(f"other-{number}")
         embedded.ensure(other)
         wait_until(lambda other=other: not is_held(other))  # type: ignore[misc]
-    assert embedded.status(directory).pid == server
+    assert server_of(directory) == server
 
     kill(server)
-    wait_until(lambda: embedded.status(directory).pid not in (0, server), description="it is restarted")
+    wait_until(lambda: embedded.status(directory).pid not in (None, server), description="it is restarted")
     process.terminate()
     assert process.wait(10) == 0
     assert not is_held(directory)
@@ -230,4 +230,4 @@ def test_serve_leaves_a_server_that_others_use(
     process.send_signal(signal.SIGINT)
 
     assert process.wait(10) == 0
-    assert embedded.status(directory).pid == server
+    assert server_of(directory) == server

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from tests.interleavings.calls import KEYS, Call
+from tests.interleavings.calls import KEYS, LEASE_MS, Call
 from tests.interleavings.process import Processes
 from tests.interleavings.rules import JOBS, Broken, Fact
 from tests.interleavings.scene import Move, Scene, say
 from tests.interleavings.world import Ghost, Hand, Server, World
 
 _CLOCK = 10
+_FOREVER = 10**15
 _SWEEP: tuple[Call, ...] = (("sweep",),)
 
 
@@ -110,9 +111,10 @@ class Moves:
     def _of_time(self, world: World) -> Iterator[Move]:
         if world.left.ticks:
             yield Move("time passes: leases end, what is scheduled is due", None, partial(self._tick, world))
+        leases = dict(self.server.store.value(world.data, KEYS.workers))
         for hand in world.hands:
             beat = ("beat", hand.name)
-            if hand.up and self.server.store.run(world.data, beat).after != world.data:
+            if hand.up and int(leases.get(hand.name, _FOREVER)) < world.clock * 1000 + LEASE_MS:
                 yield Move(say(beat), beat, partial(self._perform, world, beat))
         if world.left.hours and not world.flying and not world.chores:
             for worker in sorted(self.server.rules.known(world.data)[1]):

@@ -13,7 +13,7 @@ from tests.interleavings.world import World
 _Origins = dict[World, tuple[World, str] | None]
 
 #: The calls of so many worlds are made in one round trip.
-_TOGETHER = 32
+_TOGETHER = 64
 
 
 @dataclass

@@ -108,6 +108,7 @@ def release(lab: Lab) -> Command[Any]:
 
 def requeue(lab: Lab) -> Command[Any]:
     (job,) = lab.dead(priority=5, key="invoice")
+    lab.redis.zadd(lab.keys.cancels, {job: lab.now_ms()})
     lab.rung()
     return commands.requeue(lab.keys, job, "invoice")
 

@@ -85,8 +85,11 @@ class Lab:
         self.worker(worker)
         ids = self.ready(count, **options)
         for job_id in ids:
-            self.redis.lrem(self.keys.list_of(priority_of(job_id)), 1, job_id)
+            priority = priority_of(job_id)
+            self.redis.lrem(self.keys.list_of(priority), 1, job_id)
             self.redis.lpush(self.keys.processing(worker), job_id)
+            if not self.waiting(priority):
+                self.redis.zrem(self.keys.levels, priority)
         return ids
 
     def begun(self, worker: str, count: int = 1, token: str = "t1", **options: Any) -> list[str]:
@@ -140,7 +143,8 @@ class Lab:
 
     def drain(self, *priorities: int) -> list[str]:
         """Promote, take, begin and complete until nothing is due: ids in the order they were run."""
-        worker, order = self.worker("drainer"), []
+        worker = self.worker("drainer")
+        order: list[str] = []
         while True:
             taken = self.run(commands.take(self.keys, worker, 100, priorities))
             priorities += tuple(taken.missing)

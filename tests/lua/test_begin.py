@@ -73,6 +73,13 @@ def test_what_another_worker_has_stays_its_own(lab: Lab) -> None:
     assert lab.claim(job).token == "t1"
 
 
+def test_a_job_that_is_begun_already_is_not_begun_anew(lab: Lab) -> None:
+    (job,) = lab.begun("w1", token="t1")
+    begun = begin(lab, [job], "t2")
+    assert (begun.strange, begun.claims) == ([job], [])
+    assert (lab.claim(job).token, lab.number(job, "attempt")) == ("t1", 1)
+
+
 def test_an_id_without_a_job_is_dropped(lab: Lab) -> None:
     (job,) = lab.taken("w1")
     ghost = new_id()

@@ -71,9 +71,7 @@ def test_a_reschedule_to_the_front_rings(lab: Lab) -> None:
 
 @pytest.mark.parametrize("verb", ["release", "recover", "requeue"])
 @pytest.mark.parametrize("priority", [0, 4])
-def test_what_comes_back_rings_unless_it_wakes_by_itself(
-    lab: Lab, verb: str, priority: int
-) -> None:
+def test_what_comes_back_rings_unless_it_wakes_by_itself(lab: Lab, verb: str, priority: int) -> None:
     if verb == "requeue":
         (job,) = lab.dead(priority=priority)
         lab.rung()

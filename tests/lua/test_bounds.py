@@ -48,7 +48,7 @@ def test_a_job_stays_compact_all_its_life(lab: Lab, options: dict[str, Any]) -> 
 
 
 def test_memory_per_scheduled_job_is_small(lab: Lab) -> None:
-    count = 10_000
+    count = 3_000
     before = lab.redis.info("memory")["used_memory"]
     for _ in range(count // ENQUEUE_BATCH):
         lab.scheduled(ENQUEUE_BATCH)

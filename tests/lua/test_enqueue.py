@@ -9,13 +9,13 @@ import pytest
 
 from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Duplicate
-from redjobs.job import Job, State
+from redjobs.job import Job, NewJob, State
 from tests.lua.seeds import ARGS, DAY, HOUR, NAME, Lab
 
 pytestmark = pytest.mark.fakeredis
 
 
-def enqueue_one(lab: Lab, job: commands.NewJob, stale: str = "") -> Job | Duplicate:
+def enqueue_one(lab: Lab, job: NewJob, stale: str = "") -> Job | Duplicate:
     (reply,) = lab.run(commands.enqueue(lab.keys, [job], stale))
     return reply
 

@@ -31,9 +31,7 @@ def fill(lab: Lab) -> None:
 
 @pytest.mark.parametrize("run_at", ["", f"+{HOUR}"])
 @pytest.mark.parametrize("options", [{}, {"key": "a"}, {"priority": 5}], ids=str)
-def test_a_new_job_is_refused_and_nothing_is_changed(
-    lab: Lab, run_at: str, options: dict[str, Any]
-) -> None:
+def test_a_new_job_is_refused_and_nothing_is_changed(lab: Lab, run_at: str, options: dict[str, Any]) -> None:
     lab.ready()
     lab.scheduled(in_ms=DAY)
     fill(lab)

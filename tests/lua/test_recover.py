@@ -1,4 +1,4 @@
-"""retire, sweep, stranded, recover: a dead worker's jobs are run by others, and each crash is counted once."""
+"""retire, sweep, stranded, recover: a dead worker's jobs are run by others, and its crash counts once."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_one_sweep_retires_no_more_than_its_limit(lab: Lab) -> None:
 def test_a_pass_over_many_retired_workers_goes_on_where_it_was(lab: Lab) -> None:
     names = [f"w{i:03}" for i in range(5)]
     lab.run(commands.heartbeat(lab.keys, names, -1, register=True))
-    seen = []
+    seen: list[str] = []
     while True:
         command = commands.sweep(lab.keys, dead_age_ms=1, dead_max=1, limit=3, skip=len(seen))
         seen += (found := lab.run(command).retired)

@@ -15,7 +15,6 @@ from redis.exceptions import ResponseError
 from redjobs import commands
 from redjobs.commands import SCRIPTS
 from redjobs.keys import Keys
-from tests import invariants
 from tests.lua.scenes import SCENES
 from tests.lua.seeds import Lab
 from tests.servers import Server
@@ -23,6 +22,7 @@ from tests.servers import Server
 WRITES = {"DEL", "HDEL", "HINCRBY", "HSET", "LPUSH", "LREM", "LTRIM", "RPUSH", "SET", "ZADD", "ZREM"}
 
 every_script = pytest.mark.parametrize("name", SCRIPTS)
+
 
 def commands_of(name: str) -> list[str]:
     """The commands that a script uses, in the order in which they first appear in it."""

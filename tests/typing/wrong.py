@@ -124,6 +124,7 @@ def enqueue_many() -> None:
     call(remind, 7).in_("tomorrow")  # error
     call(remind, 7).at("noon")  # error
     call(remind, 7).with_options(prio=3)  # error
+    call(remind, 7).with_options(queue="other")  # error
 
 
 def options() -> None:
@@ -136,6 +137,7 @@ def options() -> None:
     redjobs.job(attempts=3)  # error
     aqueue.options(priority="high")  # error
     aqueue.job(attempts=3)  # error
+    redjobs.queue_options("mail", attempts=3)  # error
 
 
 def handlers() -> None:

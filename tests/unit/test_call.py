@@ -165,7 +165,7 @@ def test_options_of_a_call_add_up() -> None:
 
 def test_a_call_cannot_leave_for_another_queue() -> None:
     with pytest.raises(SettingsError, match=r"use queue\.options\(queue=\.\.\.\)"):
-        call(remind, 7).with_options(queue="other")
+        call(remind, 7).with_options(queue="other")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("wrong", ["soon", None])

@@ -17,7 +17,7 @@ import redjobs
 from redjobs import connect
 from redjobs.cli import cli
 from redjobs.cli import worker as worker_module
-from redjobs.cli.failures import scrub
+from redjobs.cli.failures import of_ours, scrub
 from redjobs.cli.params import (
     DURATION,
     MOMENT,
@@ -223,8 +223,11 @@ def test_flags_may_come_from_the_environment(started: Started) -> None:
     assert started.logs["fmt"] == "json"
     started("c", REDJOBS_APP="shop.jobs,shop.mail", REDJOBS_QUEUES="a:2,b")
     assert (started.options.queues, started.options.apps) == (("c",), ("shop.jobs", "shop.mail"))
-    started(REDJOBS_APP="shop.jobs", REDJOBS_POOL="a=2 b,c=4")
-    assert started.options.pools == ((("a",), 2), (("b", "c"), 4))
+    started(REDJOBS_APP="shop.jobs", REDJOBS_POOL="a=2 a,b=4")
+    assert started.options.pools == ((("a",), 2), (("a", "b"), 4))
+    assert started.options.queues == ("a", "b")
+    started("--queues", "c", REDJOBS_APP="shop.jobs", REDJOBS_POOL="a=2 b,c=4")
+    assert started.options == replace(WorkerOptions(), queues=("c",), apps=("shop.jobs",))
 
 
 @pytest.mark.parametrize(
@@ -291,6 +294,11 @@ def test_what_json_cannot_say_is_written_as_python_does() -> None:
 )
 def test_errors_of_the_server_without_arguments(text: str, left: str) -> None:
     assert scrub(text) == left
+
+
+def test_what_an_error_quotes_is_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    of_ours(SettingsError("no \x1b]0;title\x07\nbut export X=1")).show()
+    assert capsys.readouterr().err == "redjobs: no \\x1b]0;title\\x07\nbut export X=1\n"
 
 
 # The program -------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_what_waits_too_long_is_given_up_oldest_first() -> None:
 def test_a_stranger_is_one_that_was_unknown_twice() -> None:
     lane = Lane(Keys("mail"))
     lane.took(taken("known"))
-    lane.begun.add("begun")
+    lane.begun.add(("begun", "t1"))
     assert lane.compare(["new", "begun", "known"]) == []
     assert lane.compare(["newer", "new", "begun", "known"]) == ["new"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from redjobs.errors import HandlerError, PayloadError, UnknownHandler
+from redjobs.errors import HandlerError, PayloadError, SettingsError, UnknownHandler
 from redjobs.job import JobOptions, make_options
 from redjobs.registry import Handler, Registry, name_of
 
@@ -387,6 +387,20 @@ def test_a_module_of_pythons_own_is_refused(registry: Registry) -> None:
     with pytest.raises(HandlerError, match=r"shutil:.* is Python's own"):
         registry.add_module(shutil)
     assert registry.get("shutil:rmtree") is None
+
+
+def test_a_queue_may_have_options_of_its_own_and_a_handlers_go_before_them(registry: Registry) -> None:
+    registry.set_queue_options("mail", timeout=30, max_attempts=3)
+    handler = Handler(remind, make_options(max_attempts=5))
+    assert registry.defaults(handler, "mail") == make_options(timeout=30, max_attempts=5)
+    assert registry.defaults(handler, "other") == make_options(max_attempts=5)
+
+
+@pytest.mark.parametrize("wrong", [{"queue": "a:b"}, {"queue": "mail", "timeout": "soon"}])
+def test_wrong_options_of_a_queue_are_refused(registry: Registry, wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        registry.set_queue_options(**wrong)
+    assert registry.queue_options == {}
 
 
 def test_registries_are_separate(registry: Registry) -> None:

@@ -3,12 +3,13 @@
 - `runs`: what the jobs did. `gate`: a file that a job waits for. `queue`: the queue `default`.
 - `burst`: run what is due in this process, and return. `worker`: start one in a process of its own.
 
-Tests here run on Valkey alone, but for those that name `kind`, directly or through a fixture.
+A module whose tests say nothing about the server replaces `server` by `valkey`, and so runs once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,17 @@ from redjobs import Queue, connect
 from redjobs.settings import resolve_url
 from redjobs.worker import Worker, WorkerOptions
 from redjobs.worker.apps import import_apps
+from tests import invariants
 from tests.conftest import Pool
-from tests.servers import Server
+from tests.proxy import Proxy
+from tests.servers import Server, real_kinds
 from tests.worker.processes import HANDLERS, WorkerProcess
 from tests.worker.runs import RUNS, Runs
 
 Start = Callable[..., WorkerProcess]
 Burst = Callable[..., int]
+
+_numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +57,27 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 def gate(tmp_path: Path) -> Path:
     """A file that is not there yet."""
     return tmp_path / "gate"
+
+
+@pytest.fixture
+def valkey(pool: Pool) -> Iterator[Server]:
+    """As `server`, and always a Valkey."""
+    shared = pool.get(real_kinds()[0])
+    yield shared
+    client = shared.client()
+    try:
+        invariants.check(client)
+    finally:
+        client.flushall()
+        shared.close_clients()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A network that can be told to fail, between a worker and the server."""
+    assert server.socket is not None
+    with Proxy(server.socket, server.socket.with_name(f"proxy-{next(_numbers)}")) as proxy:
+        yield proxy
 
 
 @pytest.fixture

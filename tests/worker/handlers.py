@@ -39,7 +39,7 @@ def wait_for(gate: str) -> None:
 
 async def wait_for_async(gate: str) -> None:
     """Until a file is there, letting others run."""
-    while not Path(gate).exists():  # noqa: ASYNC240 - a stat
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
         await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -67,6 +67,27 @@ async def wait_async(gate: str, text: str = "") -> None:
     note("start", text)
     await wait_for_async(gate)
     note("end", text)
+
+
+async def wait_for_nth(gate: str) -> None:
+    """Each run waits for a gate of its own."""
+    note("start")
+    job = current_job()
+    assert job is not None
+    number = Path(os.environ[RUNS]).read_text().count(f"start {job.id}")
+    await wait_for_async(f"{gate}{number}")
+    note("end")
+
+
+def fail_first(gate: str) -> None:
+    """Its first run waits for the gate and fails; the others do their work."""
+    note("start")
+    job = current_job()
+    assert job is not None
+    if Path(os.environ[RUNS]).read_text().count(f"start {job.id}") == 1:
+        wait_for(gate)
+        raise ValueError("too late")
+    note("end")
 
 
 def take_seconds(seconds: float, text: str = "") -> None:
@@ -235,6 +256,18 @@ def grow(megabytes: int) -> None:
 _kept: list[bytes] = []
 
 
+def open_files(count: int) -> None:
+    """Open so many files, and keep them open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, count + 200)), hard))
+    for _ in range(count):
+        _open_files.append(os.open(os.devnull, os.O_RDONLY))
+    note("end")
+
+
+_open_files: list[int] = []
+
+
 def fork(text: str = "") -> None:
     """A job that starts processes of its own."""
     note("start", text)
@@ -315,4 +348,3 @@ def say_lost(gate: str) -> None:
     note("start")
     wait_for(gate)
     note("end", job.lost)
-

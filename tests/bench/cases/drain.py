@@ -1,0 +1,58 @@
+"""How fast workers run jobs that do nothing: from the first start to the last."""
+
+from __future__ import annotations
+
+import time
+
+from tests.bench.block import Block
+from tests.bench.cases.case import Case, Metrics, kind_of
+from tests.bench.roster import Peer
+from tests.bench.programs import usage
+from tests.bench.results import Variant
+from tests.bench.scale import Scale
+
+
+def _variants(peer: Peer, scale: Scale) -> list[Variant]:
+    modes = peer.modes
+    every = [Variant(mode, kind) for mode in modes for kind in peer.kinds]
+    if scale.name == "quick" and not peer.own:
+        return [v for v in every if v.mode == modes[-1] or v.kind == kind_of(peer)]
+    if peer.limit and scale.name != "full":
+        return [*every, *[Variant(modes[0], kind, processes=2) for kind in peer.kinds]]
+    twice = [Variant(mode, kind, processes=2) for mode in modes for kind in peer.kinds]
+    durable = [Variant(modes[-1] if not peer.own else modes[0], kind, aof=True) for kind in peer.kinds]
+    return [*every, *twice, *durable]
+
+
+def _count(peer: Peer, scale: Scale, variant: Variant) -> int:
+    return scale.jobs(peer.pace[variant.kind] * variant.processes)
+
+
+def _drain(block: Block) -> Metrics:
+    count = _count(block.peer, block.scale, block.variant)
+    block.producer.ask("fill", job=block.hit, first=0, count=count)
+    workers = block.work()
+    block.wait(lambda: block.board.ran(0, count) > 0, 30, "no job ran")
+    began, before, server_before = time.perf_counter(), usage(workers), block.server.cpu_seconds()
+    block.wait_for_all(0, count, limit=60 + 20 * block.scale.seconds)
+    took, after = time.perf_counter() - began, usage(workers)
+    block.check_once(0, count)
+    starts = block.board.starts(0, count)
+    metrics: Metrics = {
+        "rate": (count - 1) / (max(starts) - min(starts)),
+        "jobs": count,
+        "server_cpu": (block.server.cpu_seconds() - server_before) / took,
+    }
+    if before is not None and after is not None:
+        metrics["worker_cpu"] = (after.cpu_seconds - before.cpu_seconds) / took
+    return metrics
+
+
+DRAIN = Case(
+    "drain",
+    "run jobs that do nothing, jobs/s",
+    _variants,
+    _count,
+    _drain,
+    (("rate", "jobs/s"), ("worker_cpu", "CPUs of workers"), ("server_cpu", "CPUs of server")),
+)

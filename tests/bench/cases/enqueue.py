@@ -1,0 +1,67 @@
+"""How fast a program enqueues."""
+
+from __future__ import annotations
+
+from tests.bench.block import Block
+from tests.bench.cases.case import Case, Metrics, each_mode, each_mode_of_queues
+from tests.bench.roster import Peer
+from tests.bench.results import Variant
+from tests.bench.scale import Scale
+
+#: Jobs per second, roughly: of one by one, in bulk, and of a hundred coroutines.
+_ONE_BY_ONE, _BULK, _TOGETHER = 2_000, 20_000, 4_000
+_WIDTH = 100
+
+
+def _one_by_one(block: Block) -> Metrics:
+    count = block.scale.jobs(_ONE_BY_ONE)
+    block.producer.ask("enqueue", job=block.hit, first=0, count=min(count, 20))
+    return {"rate": count / block.producer.ask("enqueue", job=block.hit, first=20, count=count)}
+
+
+def _bulk(block: Block) -> Metrics:
+    count = max(1_000, block.scale.jobs(_BULK) // 1_000 * 1_000)
+    block.producer.ask("enqueue_many", job=block.hit, first=0, count=10)
+    return {"rate": count / block.producer.ask("enqueue_many", job=block.hit, first=10, count=count)}
+
+
+def _concurrent(block: Block) -> Metrics:
+    alone, many = block.scale.jobs(_ONE_BY_ONE // 2), block.scale.jobs(_TOGETHER)
+    block.producer.ask("together", job=block.hit, first=0, count=min(many, 200), width=_WIDTH)
+    one = block.producer.ask("together", job=block.hit, first=200, count=alone, width=1)
+    all_of_them = block.producer.ask("together", job=block.hit, first=200 + alone, count=many, width=_WIDTH)
+    return {"alone": alone / one, "rate": many / all_of_them, "gain": many / all_of_them * one / alone}
+
+
+def _bulk_variants(peer: Peer, scale: Scale) -> list[Variant]:
+    return each_mode(peer, scale) if peer.kinds else []
+
+
+def _few(_peer: Peer, _scale: Scale, _variant: Variant) -> int:
+    return 1_000  # nothing runs
+
+
+ENQUEUE = Case(
+    "enqueue",
+    "enqueue one by one, jobs/s",
+    each_mode,
+    _few,
+    _one_by_one,
+    (("rate", "jobs/s"),),
+)
+BULK = Case(
+    "bulk",
+    "enqueue by the thousand, jobs/s",
+    _bulk_variants,
+    _few,
+    _bulk,
+    (("rate", "jobs/s"),),
+)
+CONCURRENT = Case(
+    "concurrent",
+    "enqueue from 100 coroutines at once, each one by one, jobs/s",
+    each_mode_of_queues,
+    _few,
+    _concurrent,
+    (("rate", "100 at once"), ("alone", "one coroutine"), ("gain", "times")),
+)

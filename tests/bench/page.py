@@ -1,0 +1,3 @@
+from pathlib import Path
+from tests.bench.results import Results
+def write(results: Results, docs: Path) -> None: ...
