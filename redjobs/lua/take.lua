@@ -70,6 +70,8 @@ for _, priority in ipairs(redis.call('ZRANGE', levels, 0, -1)) do
   order[#order + 1] = priority
 end
 if not placed then order[#order + 1] = '0' end
+-- A better list that was not declared: nothing is taken before its jobs, the worker asks again.
+local blocked = #missing > 0
 local taken, more = {}, 0
 for _, priority in ipairs(order) do
   local list = list_of[priority]
@@ -77,9 +79,10 @@ for _, priority in ipairs(order) do
     -- Not for this worker.
   elseif not list then
     if not unknown[priority] then missing[#missing + 1] = priority end
+    blocked = true
   else
     -- One more than is wanted, for one may be the bell, which takes no job's place.
-    local want, bells = count - #taken, 0
+    local want, bells = blocked and 0 or count - #taken, 0
     local ids, moved = redis.call('LRANGE', list, -want - 1, -1), {}
     for i = #ids, 1, -1 do
       if ids[i] == bell then

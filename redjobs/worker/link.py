@@ -161,6 +161,10 @@ class Link:
         """Let `wait` end when this file or socket can be read, too."""
         self._watched.append(readable)
 
+    def unwatch(self, readable: Any) -> None:
+        """It has ended: it could be read for ever."""
+        self._watched.remove(readable)
+
     @property
     def has_ghosts(self) -> bool:
         """Whether a pop was given up that the server may still serve."""

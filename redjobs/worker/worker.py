@@ -130,6 +130,7 @@ class Worker:
                     dump_threads()
         if seat.channel.closed and not seat.orphaned:
             seat.orphaned = True
+            self._link.unwatch(seat.channel)
             logger.error("the supervisor is gone: finishes what runs, claims no more and leaves")
             self._loop.stop(self._options.grace)
 

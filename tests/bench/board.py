@@ -37,8 +37,9 @@ class Board:
     def hit(self, number: int) -> None:
         """Job `number` starts."""
         memory = self._memory
-        memory[number] += 1
+        # The count comes last: who sees it finds the time, too.
         _SLOT.pack_into(memory, self._jobs + number * _SLOT.size, time.time(), os.getpid())
+        memory[number] += 1
 
     def runs(self, number: int) -> int:
         """How often this job has started."""
@@ -58,13 +59,17 @@ class Board:
         part = self._memory[begin : begin + count * _SLOT.size]
         return [at for at, _ in _SLOT.iter_unpack(part)]
 
+    def by_process(self, first: int, count: int) -> dict[int, list[float]]:
+        """The starts of these jobs, sorted, by the process in which they were."""
+        begin = self._jobs + first * _SLOT.size
+        found: dict[int, list[float]] = {}
+        for at, pid in _SLOT.iter_unpack(self._memory[begin : begin + count * _SLOT.size]):
+            found.setdefault(pid, []).append(at)
+        return {pid: sorted(starts) for pid, starts in found.items()}
+
     def process(self, number: int) -> int:
         """The process in which this job last started."""
         return int(_SLOT.unpack_from(self._memory, self._jobs + number * _SLOT.size)[1])
-
-    def clear(self) -> None:
-        """Forget all runs."""
-        self._memory[:] = bytes(len(self._memory))
 
 
 def from_environment() -> Board | None:

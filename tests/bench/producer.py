@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 
+#: Requests that not every peer can answer, in words.
+_IN_WORDS = {"enqueue_many": "enqueue many at once", "together": "enqueue from coroutines"}
+
+
 class NotOffered(Exception):
     """The peer has no such operation."""
 
@@ -46,7 +50,7 @@ class Producer:
             raise self._failed("it has ended") from None
         answer = json.loads(self._line(time.monotonic() + limit))
         if answer.get("missing"):
-            raise NotOffered(do)
+            raise NotOffered(_IN_WORDS.get(do, do))
         if "error" in answer:
             raise self._failed(str(answer["error"]))
         return answer["answer"]

@@ -132,7 +132,7 @@ class Run:
                     Sample(case.name, peer.name, variant, metrics, pings=round(block.pings))
                 )
         except NotOffered as error:
-            reason = f"has no way to {str(error).replace('_', ' ')}"
+            reason = f"has no way to {error}"
             return self._sample(Sample(case.name, peer.name, variant, reason=reason))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"

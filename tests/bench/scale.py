@@ -41,7 +41,7 @@ class Scale:
 
     def jobs(self, pace: int, seconds: float | None = None) -> int:
         """How many jobs take the time that a measurement should have."""
-        wanted = max(50, int(pace * (seconds or self.seconds)))
+        wanted = max(50, round(pace * (seconds or self.seconds)))
         return min(wanted, self.most) if self.most else wanted
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import redjobs
 from redjobs import Bury, Retry, Snooze, current_job
+from redjobs.current import current
 from tests.worker.runs import RUNS, write
 
 _LOOK_SECONDS = 0.005
@@ -94,6 +95,13 @@ def take_seconds(seconds: float, text: str = "") -> None:
     note("start", text)
     time.sleep(seconds)
     note("end", text)
+
+
+def record_crashes() -> None:
+    """Writes down how many workers have crashed while it was running."""
+    work = current.get()
+    assert work is not None
+    note("end", work.claim.crashes)
 
 
 def open_gate(gate: str, after: int) -> None:
@@ -223,6 +231,12 @@ def die(how: str, times: int = 99) -> None:
     if len(starts) <= times:
         _die(how)
     note("end", how)
+
+
+def die_after(seconds: float, how: str) -> None:
+    note("start", how)
+    time.sleep(seconds)
+    _die(how)
 
 
 def _die(how: str) -> None:

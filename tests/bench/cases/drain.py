@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.bench.block import Block
+from tests.bench.block import Block, Unproven
 from tests.bench.cases.case import Case, Metrics, kind_of
 from tests.bench.roster import Peer
 from tests.bench.programs import usage
@@ -25,7 +25,22 @@ def _variants(peer: Peer, scale: Scale) -> list[Variant]:
 
 
 def _count(peer: Peer, scale: Scale, variant: Variant) -> int:
-    return scale.jobs(peer.pace[variant.kind] * variant.processes)
+    # Processes do not start at the same time, and only what they do together counts.
+    seconds = scale.seconds + (variant.processes - 1)
+    return scale.jobs(peer.pace[variant.kind] * variant.processes, seconds)
+
+
+def _rate(by_process: dict[int, list[float]], processes: int) -> float:
+    """Jobs per second from the first start to the last; of several processes, while all of them run."""
+    everything = sorted(start for starts in by_process.values() for start in starts)
+    begin, end = everything[0], everything[-1]
+    if processes > 1 and len(by_process) == processes:  # and not a process per job
+        begin = max(starts[0] for starts in by_process.values())
+        end = min(starts[-1] for starts in by_process.values())
+    within = [start for start in everything if begin <= start <= end]
+    if len(within) < 2 or end <= begin:
+        raise Unproven("the processes did not run jobs at the same time")
+    return (len(within) - 1) / (end - begin)
 
 
 def _drain(block: Block) -> Metrics:
@@ -37,9 +52,11 @@ def _drain(block: Block) -> Metrics:
     block.wait_for_all(0, count, limit=60 + 20 * block.scale.seconds)
     took, after = time.perf_counter() - began, usage(workers)
     block.check_once(0, count)
-    starts = block.board.starts(0, count)
+    by_process = block.board.by_process(0, count)
+    if block.variant.processes > 1 and len(by_process) == 1:
+        raise Unproven("one of the processes ran no job")
     metrics: Metrics = {
-        "rate": (count - 1) / (max(starts) - min(starts)),
+        "rate": _rate(by_process, block.variant.processes),
         "jobs": count,
         "server_cpu": (block.server.cpu_seconds() - server_before) / took,
     }

@@ -1,18 +1,23 @@
-"""docket (on PyPI: pydocket): https://docket.lol"""
+"""docket (on PyPI: pydocket): https://docket.lol
+
+    python -m tests.bench.peers.docket URL      a worker with the best settings
+"""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
-from tests.bench.peers.adapter import JOBS, TEXT, Adapter, Command, program
+from tests.bench.peers.adapter import JOBS, TEXT, Adapter, Command, module, program
 
 docket: Any = import_module("docket")
 
-_SOON = "0:00:00.020000"
+_SOON = timedelta(milliseconds=20)
 
 #: What its command line reads.
 tasks = [JOBS["ahit"], JOBS["anap"]]
@@ -56,6 +61,20 @@ class Producer(Adapter):
         command = [program("docket"), "worker", "--docket", "bench", "--url", self.url]
         command += ["--tasks", "tests.bench.peers.docket:tasks"]
         if self.best:
-            command += ["--concurrency", "100", "--logging-level", "WARNING"]
-            command += ["--minimum-check-interval", _SOON, "--scheduling-resolution", _SOON]
+            # Its command line knows whole seconds only.
+            command = module("tests.bench.peers.docket", self.url)
         return [command] * processes
+
+
+async def work(url: str) -> None:
+    """A worker with the best settings, until the process is killed."""
+    options = {"minimum_check_interval": _SOON, "scheduling_resolution": _SOON}
+    async with docket.Docket(name="bench", url=url, execution_ttl=timedelta(0)) as made:
+        for task in tasks:
+            made.register(task)
+        async with docket.Worker(made, concurrency=100, **options) as worker:
+            await worker.run_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(sys.argv[1]))

@@ -1,0 +1,220 @@
+"""Commands of a worker about the jobs that it takes and has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redjobs.commands.command import BATCH, SCRIPTS, Arg, Command, by_priority, first_word, texts, word
+from redjobs.job import Claim
+from redjobs.keys import BELL, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What `take` moved, and what it saw."""
+
+    #: The worker was retired: it must begin anew under another name.
+    lapsed: bool
+    ids: list[str]
+    #: Milliseconds to the next scheduled job; None: nothing is scheduled.
+    next_ms: int | None
+    #: Ready jobs that were left; a bell that lies between them counts as one.
+    more: int
+    #: Priorities that hold jobs and were not declared: call again with them.
+    missing: list[int]
+    promoted: int
+
+
+def take(
+    keys: Keys,
+    worker: str,
+    count: int,
+    priorities: Sequence[int],
+    limits: tuple[int | None, int | None] = (None, None),
+) -> Command[Taken]:
+    """Promote what is due, then move up to `count` ids, at most `BATCH`, to the worker's list.
+
+    `priorities` are those other than 0 whose lists are looked at. Only jobs whose priority is
+    within `limits`, lowest and highest inclusively, are taken; all that are due are promoted.
+    """
+
+    def parse(reply: Any) -> Taken:
+        answer, next_ms, more, missing, ids, promoted = reply
+        return Taken(
+            lapsed=answer == b"lapsed",
+            ids=texts(ids),
+            next_ms=None if next_ms < 0 else next_ms,
+            more=more,
+            missing=[int(priority) for priority in missing],
+            promoted=promoted,
+        )
+
+    names = (keys.processing(worker), keys.workers, keys.scheduled, keys.ready, keys.levels)
+    lists = tuple(keys.list_of(priority) for priority in priorities)
+    lowest, highest = ("" if limit is None else limit for limit in limits)
+    args: tuple[Arg, ...] = (worker, min(count, BATCH), BATCH, BELL, lowest, highest, *priorities)
+    return Command(SCRIPTS["take"], names + lists, args, parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `begin` started, and what it did not."""
+
+    lapsed: bool
+    claims: list[Claim]
+    #: Ids without a hash, dropped.
+    missing: list[str]
+    #: Ids that are not in this worker's list: somebody recovered them.
+    strange: list[str]
+    #: Suspects of a crash, to be begun alone; still in the list.
+    wait: list[str]
+
+
+def begin(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> Command[Begun]:
+    """Start jobs that the worker has taken."""
+
+    def parse(reply: Any) -> Begun:
+        answer, now_ms, entries = reply
+        begun = Begun(answer == b"lapsed", [], [], [], [])
+        others = {b"missing": begun.missing, b"strange": begun.strange, b"wait": begun.wait}
+        for job_id, entry in zip(ids, entries, strict=False):
+            if isinstance(entry, bytes):
+                others[entry].append(job_id)
+            else:
+                begun.claims.append(_claim(job_id, keys.queue, worker, token, now_ms, entry))
+        return begun
+
+    names = (keys.processing(worker), keys.workers, *map(keys.job, ids))
+    return Command(SCRIPTS["begin"], names, (worker, token, *ids), parse)
+
+
+def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]) -> Claim:
+    raw = dict(zip(entry[::2], entry[1::2], strict=True))
+    enqueued_at = _number(raw, b"enqueued_at", now_ms)
+    key = raw.get(b"key")
+    return Claim(
+        job_id,
+        queue,
+        worker,
+        token,
+        raw[b"name"].decode("utf-8", "replace") if b"name" in raw else "",
+        raw.get(b"args", b""),
+        _number(raw, b"attempt", 1),
+        _number(raw, b"crashes", 0),
+        enqueued_at,
+        _number(raw, b"run_at", enqueued_at),
+        now_ms,
+        raw.get(b"options", b""),
+        raw.get(b"errors", b""),
+        None if key is None else key.decode("utf-8", "replace"),
+        _number(raw, b"format", 1),
+    )
+
+
+def claim_from_fields(job_id: str, queue: str, worker: str, raw: dict[bytes, bytes]) -> Claim:
+    """The claim in the hash of a running job: for who settles it in place of a dead worker."""
+    entry = [part for pair in raw.items() for part in pair]
+    started_at = int(raw.get(b"started_at", 0))
+    return _claim(job_id, queue, worker, raw[b"token"].decode(), started_at, entry)
+
+
+def _number(raw: dict[bytes, bytes], name: bytes, default: int) -> int:
+    """A number in a job's hash. Nothing that somebody wrote there may stop a worker."""
+    value = raw.get(name)
+    if value is None:
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        return default
+
+
+@dataclass(slots=True)
+class Finished:
+    """A job that completed; the last three only where there is something to do beside forgetting it."""
+
+    id: str
+    key: str | None = None
+    result_ttl_ms: int = 0
+    result: bytes = b""
+
+
+def complete(keys: Keys, worker: str, token: str, jobs: Sequence[Finished]) -> Command[list[str]]:
+    """Jobs of one claim are done. The reply: ids that another claim has by now."""
+    names = [keys.processing(worker), keys.completed, keys.stats]
+    names += [keys.job(job.id) for job in jobs]
+    args: list[Arg] = [token, len(jobs), *[job.id for job in jobs]]
+    uniques = 0
+    for position, job in enumerate(jobs, 1):
+        if job.key or job.result_ttl_ms:
+            if job.key:
+                uniques += 1
+                names.append(keys.unique(job.key))
+            args += (position, uniques if job.key else 0, job.result_ttl_ms, job.result)
+    return Command(SCRIPTS["complete"], tuple(names), tuple(args), texts)
+
+
+def retry(
+    keys: Keys, claim: Claim, delay_ms: int, errors: bytes = b"", *, refund: bool = False
+) -> Command[str]:
+    """A job runs again later; with `refund` its attempt does not count. The reply: scheduled or lost."""
+    names = (
+        keys.processing(claim.worker),
+        keys.job(claim.id),
+        keys.scheduled,
+        keys.ready,
+        keys.stats,
+    )
+    args = (claim.id, claim.token, delay_ms, errors, int(refund), BELL)
+    return Command(SCRIPTS["retry"], names, args, first_word)
+
+
+def bury(keys: Keys, claim: Claim, errors: bytes) -> Command[str]:
+    """A job is given up. The reply: dead or lost."""
+    names = (
+        keys.processing(claim.worker),
+        keys.job(claim.id),
+        keys.dead,
+        keys.unique(claim.key or ""),
+        keys.stats,
+    )
+    return Command(SCRIPTS["bury"], names, (claim.id, claim.token, errors), word)
+
+
+def discard(keys: Keys, claim: Claim) -> Command[str]:
+    """A job was cancelled while it ran. The reply: discarded or lost."""
+    names = (
+        keys.processing(claim.worker),
+        keys.job(claim.id),
+        keys.unique(claim.key or ""),
+        keys.cancels,
+        keys.stats,
+    )
+    return Command(SCRIPTS["discard"], names, (claim.id, claim.token), word)
+
+
+def cancels(keys: Keys) -> Command[list[str]]:
+    """Ids of running jobs that are to be stopped."""
+    return Command(SCRIPTS["cancels"], (keys.cancels,), (86_400_000, 1_000), texts)
+
+
+def release(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> list[Command[int]]:
+    """Give ids back unrun, `token` '' for those not begun: one command per priority."""
+    return [
+        Command(
+            SCRIPTS["release"],
+            (
+                keys.processing(worker),
+                keys.list_of(priority),
+                keys.ready,
+                keys.levels,
+                keys.stats,
+                *map(keys.job, some),
+            ),
+            (token, priority, BELL, *some),
+            int,
+        )
+        for priority, some in by_priority(ids)
+    ]
