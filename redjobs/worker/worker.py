@@ -19,7 +19,6 @@ from redjobs.worker.bench import Bench, Surroundings
 from redjobs.worker.link import Link
 from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
-from redjobs.worker.queues import QueueNames
 from redjobs.worker.seat import Seat
 from redjobs.worker.upkeep import Upkeep
 
@@ -48,8 +47,7 @@ class Worker:
         self._bench = Bench(around, threads=options.threads, concurrency=options.concurrency)
         self._hooks = registry.hooks
         upkeep = None if seat is not None else Upkeep(options, self._link.run_all)
-        names = QueueNames(options, client)
-        self._loop = ClaimLoop(options, registry, self._link, names, self._bench, upkeep, seat)
+        self._loop = ClaimLoop(options, registry, self._link, self._bench, upkeep, seat)
         if seat is not None:
             self._link.watch(seat.channel)
         self._stops = 0

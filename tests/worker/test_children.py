@@ -165,9 +165,7 @@ def test_a_suspect_does_not_keep_a_child_waiting_that_is_busy_for_long(
     gate.touch()
 
 
-def test_children_that_die_at_their_start_end_the_worker(
-    queue: Queue, worker: Start, tmp_path: Path
-) -> None:
+def test_children_that_die_at_their_start_end_the_worker(queue: Queue, worker: Start, tmp_path: Path) -> None:
     (tmp_path / "dies_at_import.py").write_text("import os\nos._exit(7)\n")
     process = worker(processes=1, apps=("dies_at_import",), cwd=tmp_path)
     assert process.wait() == 1
@@ -204,9 +202,7 @@ def test_an_app_that_is_not_there_ends_the_worker_at_once(worker: Start) -> None
 # The supervisor dies --------------------------------------------------------------------------
 
 
-def test_orphans_finish_what_they_run_and_leave(
-    queue: Queue, worker: Start, runs: Runs, gate: Path
-) -> None:
+def test_orphans_finish_what_they_run_and_leave(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
     process = worker(processes=2)
     wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
     children = process.children()
@@ -267,9 +263,7 @@ def test_a_job_that_holds_the_interpreter_longer_than_the_lease_is_not_run_twice
     assert first.count("the lease on queue") == 0
 
 
-def test_a_child_whose_claim_loop_does_not_turn_is_replaced(
-    queue: Queue, worker: Start, runs: Runs
-) -> None:
+def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker(processes=1, constants={"redjobs.worker.supervisor._WEDGED_SECONDS": 1.0})
     queue.enqueue(handlers.record, "first")
     (line,) = runs.wait("end", "first")
@@ -399,4 +393,3 @@ def test_preloaded_children_do_the_same(queue: Queue, worker: Start, runs: Runs)
     queue.enqueue_many(call(handlers.record, str(number)) for number in range(20))
     runs.wait("end", times=21)
     assert process.stop() == 0
-

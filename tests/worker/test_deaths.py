@@ -72,7 +72,13 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 def test_dead_or_frozen_when(
-    queue: Queue, victim: WorkerProcess, heir: Spawn, proxy: Proxy, runs: Runs, moment: str, end: signal.Signals
+    queue: Queue,
+    victim: WorkerProcess,
+    heir: Spawn,
+    proxy: Proxy,
+    runs: Runs,
+    moment: str,
+    end: signal.Signals,
 ) -> None:
     """The job runs once, and its first attempt is the one that counts."""
     rule = proxy.hold_reply(MOMENTS[moment])

@@ -150,7 +150,9 @@ def test_connections_that_end_at_random_lose_no_job_and_repeat_none(
     process = idle(threads=2)
     numbers = [str(number) for number in range(300)]
     for start in range(0, 300, 10):
-        queue.enqueue_many(call(handlers.take_seconds, 0.002, number) for number in numbers[start : start + 10])
+        queue.enqueue_many(
+            call(handlers.take_seconds, 0.002, number) for number in numbers[start : start + 10]
+        )
         proxy.cut()
     runs.wait("end", times=300)
     wait_until(lambda: nothing_is_left(queue))

@@ -64,7 +64,9 @@ def commands_in_a_second(client: redis.Redis) -> int:
 
     def calls() -> int:
         stats: Any = client.info("commandstats")
-        return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval", "brpoplpush"))
+        return sum(
+            stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval", "brpoplpush")
+        )
 
     import time
 

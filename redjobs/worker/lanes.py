@@ -1,0 +1,186 @@
+"""The queues of one worker process, and what is said to the server about each: leases, lists, farewells."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from redis.exceptions import ResponseError
+
+from redjobs import commands
+from redjobs.keys import Keys
+from redjobs.worker.bench import Bench
+from redjobs.worker.lane import Lane, Order
+from redjobs.worker.link import LOST, Link
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.outage import Outage
+from redjobs.worker.queues import QueueNames
+from redjobs.worker.seat import Seat
+from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.work import Work
+
+logger = logging.getLogger("redjobs.worker")
+
+
+class Lanes:
+    """All lanes, in the order in which they are served; a queue that is gone stays known."""
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        link: Link,
+        bench: Bench,
+        outage: Outage,
+        upkeep: Upkeep | None,
+        seat: Seat | None,
+    ) -> None:
+        self._options = options
+        self._link = link
+        self._bench = bench
+        self._outage = outage
+        #: Heartbeats and sweeps: ours where no supervisor keeps them.
+        self._upkeep = upkeep
+        self._seat = seat
+        self._names = QueueNames(options, link.client)
+        self._order = Order(options.weights)
+        self._lanes: list[Lane] = []
+        self._lane_of: dict[str, Lane] = {}
+        self._compare_at = time.monotonic() + options.beat_interval
+        #: By queue name.
+        self.keys_of: dict[str, Keys] = {}
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes)
+
+    def of(self, queue: str) -> Lane:
+        """The lane of a queue."""
+        return self._lane_of[queue]
+
+    def next_open(self) -> Lane | None:
+        """The lane to take from next."""
+        now = time.monotonic()
+        return next((lane for lane in self._order.lanes(self._lanes) if lane.is_open(now)), None)
+
+    @property
+    def next_at(self) -> float:
+        """Monotonic time when there is something to do here."""
+        upkeep_at = float("inf") if self._upkeep is None else self._upkeep.next_at
+        return min(self._compare_at, self._names.refresh_at, upkeep_at)
+
+    def refused(self, lane: Lane, error: ResponseError) -> None:
+        """The server refuses something of one queue; the others go on."""
+        lane.rest(self._outage.refused(error, lane.what))
+
+    # Now and then --------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Serve queues that are new. A lease comes before the first pop: a list without is nobody's."""
+        if time.monotonic() < self._names.refresh_at:
+            return
+        options = self._options
+        refused = False
+        for keys in self._names.resolve():
+            if keys.queue not in self._lane_of:
+                lane = Lane(keys, options.name, options.min_priority, options.max_priority)
+                try:
+                    self._register(lane)
+                except ResponseError as error:
+                    refused = True
+                    self._outage.refused(error, lane.what)
+                    continue
+                self._lanes.append(lane)
+                self._lane_of[keys.queue] = lane
+                self.keys_of[keys.queue] = keys
+        self._names.served(all_of_them=not refused)
+
+    def keep_up(self, *, ending: bool) -> None:
+        """What is said to the server now and then: our lists are compared; upkeep, where it is ours."""
+        now = time.monotonic()
+        if now >= self._compare_at:
+            self._compare_at = now + self._options.beat_interval
+            self._of_each(self._compare)
+        if self._upkeep is not None and now >= self._upkeep.beat_at:
+            self._beat(self._upkeep)
+        if self._upkeep is not None and now >= self._upkeep.sweep_at and not ending:
+            self._upkeep.sweep_once(self.keys_of.values(), self._outage)
+
+    def _of_each(self, do: Callable[[Lane], None]) -> None:
+        for lane in self._lanes:
+            try:
+                do(lane)
+            except ResponseError as error:
+                self.refused(lane, error)
+
+    def _beat(self, upkeep: Upkeep) -> None:
+        lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes}, self._outage)
+        for lane in self._lanes:
+            if lane.worker in lapsed:
+                self.renew(lane)
+
+    def _compare(self, lane: Lane) -> None:
+        """Give back what stands in our list without our knowledge."""
+        listed = self._link.run(commands.listed(lane.keys, lane.worker))
+        strange = lane.compare(listed)
+        if not strange:
+            return
+        logger.warning("gave back %d jobs whose delivery was lost on the way", len(strange))
+        for token in ("", *lane.tokens):
+            for command in commands.release(lane.keys, lane.worker, token, strange):
+                self._link.run(command)
+        # The tokens stay: a `begin` that was given up may reach the server even now.
+        lane.open = True
+
+    def _register(self, lane: Lane) -> None:
+        lease_ms = round(self._options.lease * 1000)
+        self._link.run(commands.heartbeat(lane.keys, [lane.worker], lease_ms, register=True))
+        if self._seat is not None:
+            self._seat.registered(lane.keys.queue, lane.worker)
+
+    def renew(self, lane: Lane) -> None:
+        """This lane's lease has run out, and a sweep has seen it: begin anew under another name."""
+        logger.warning(
+            "the lease on queue %s had run out: its jobs were given to others; begins anew",
+            lane.keys.queue,
+        )
+        for work in self._bench.running():
+            if work.claim.worker == lane.worker:
+                work.lost = True
+        self._link.drop_pop(lane.keys.queue)
+        # A pop may have moved a job to our list since; after a long sleep nobody remembers whose it is.
+        self._link.run(commands.retire(lane.keys, lane.worker, clean=False))
+        lane.renew()
+        self._register(lane)
+
+    def reconnected(self) -> None:
+        """After an outage: what was delivered and never arrived is a stranger in our lists."""
+        if self._upkeep is not None:
+            self._upkeep.soon()
+            self._beat(self._upkeep)
+        self._of_each(self._find_again)
+        self._outage.over()
+
+    def _find_again(self, lane: Lane) -> None:
+        # Nothing is under way now, so once unknown is enough.
+        lane.strangers = set(self._link.run(commands.listed(lane.keys, lane.worker)))
+        self._compare(lane)
+        lane.open = True
+
+    def leave(self, abandoned: list[Work]) -> None:
+        """Give back what still runs, and take our name off the queues."""
+        try:
+            for work in abandoned:
+                claim = work.claim
+                keys = self.keys_of[claim.queue]
+                for command in commands.release(keys, claim.worker, claim.token, [claim.id]):
+                    self._link.run(command)
+            for lane in self._lanes:
+                self._link.drop_pop(lane.keys.queue)
+                # A pop whose answer we did not wait for may still be served: our list is watched then.
+                clean = not self._link.has_ghosts
+                self._link.run(commands.retire(lane.keys, lane.worker, clean=clean))
+        except (*LOST, ResponseError) as error:
+            logger.warning(
+                "could not say goodbye (%s): a sweep recovers what is left after the lease",
+                type(error).__name__,
+            )

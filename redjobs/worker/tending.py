@@ -1,0 +1,98 @@
+"""What runs and what waits in a worker process is held to its limits, and stopped where somebody wants it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from redjobs import commands
+from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
+from redjobs.retry import Unrun
+from redjobs.worker.bench import Bench
+from redjobs.worker.lane import WAIT_SECONDS
+from redjobs.worker.lanes import Lanes
+from redjobs.worker.link import Link
+from redjobs.worker.work import Work
+
+#: How often running works are looked at while there are any.
+TEND_SECONDS = 0.05
+#: How often, while jobs run, the server is asked whether one of them was cancelled.
+_CANCELS_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Course:
+    """Whether the worker goes on."""
+
+    #: Monotonic time until which running works may end; None: it goes on.
+    stop_at: float | None = None
+    #: Finish what runs, take no more.
+    quiet: bool = False
+
+    @property
+    def ending(self) -> bool:
+        """Whether no more jobs are taken."""
+        return self.quiet or self.stop_at is not None
+
+    def stops(self, now: float) -> bool:
+        """Whether the grace is over."""
+        return self.stop_at is not None and now > self.stop_at
+
+
+class Tending:
+    """Looks at the bench's works; the claim thread calls it in every turn."""
+
+    def __init__(self, bench: Bench, link: Link, lanes: Lanes, course: Course) -> None:
+        self._bench = bench
+        self._link = link
+        self._lanes = lanes
+        self._course = course
+        self._tend_at = 0.0
+        self._cancels_at = 0.0
+
+    def hurry(self) -> None:
+        """Look at once: the course has changed."""
+        self._tend_at = 0.0
+
+    def tend(self) -> list[Work]:
+        """Interrupt what exceeds a limit; returns what has waited too long and is to be given back.
+
+        Needs no server, so that limits hold while it is gone.
+        """
+        now = time.monotonic()
+        if now < self._tend_at:
+            return []
+        self._tend_at = now + TEND_SECONDS
+        self._limit(now)
+        waiting = self._bench.withdraw(None if self._course.ending else now - WAIT_SECONDS)
+        for work in waiting:
+            work.outcome = Unrun()
+        return waiting
+
+    def cancel(self) -> None:
+        """Interrupt what somebody cancelled while it was running; asks the server now and then."""
+        now = time.monotonic()
+        if now < self._cancels_at or not self._bench.active():
+            return
+        self._cancels_at = now + _CANCELS_SECONDS
+        running = {work.claim.id: work for work in self._bench.running()}
+        for queue in {work.claim.queue for work in running.values()}:
+            for job_id in self._link.run(commands.cancels(self._lanes.keys_of[queue])):
+                work = running.get(job_id)
+                if work is not None and not work.interrupted:
+                    work.interrupted = work.cancelled = True
+                    self._bench.interrupt(work, JobCancelled("the job was cancelled"))
+
+    def _limit(self, now: float) -> None:
+        """Interrupt what runs too long, or longer than a stopping worker can wait."""
+        stops = self._course.stops(now)
+        for work in self._bench.running():
+            limit = work.options.timeout
+            if work.interrupted:
+                continue
+            if limit is not None and now > work.started_at + limit:
+                work.interrupted = True
+                self._bench.interrupt(work, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
+            elif stops:
+                work.interrupted = work.stops = True
+                self._bench.interrupt(work, JobInterrupted("the worker has to stop"))

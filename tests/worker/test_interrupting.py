@@ -1,0 +1,201 @@
+"""Jobs that must stop: after their timeout, because they were cancelled, and those that do not want to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redjobs import JobNotFound, Queue, State, Verdict
+from tests.servers import Server
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Start
+from tests.worker.runs import Runs
+
+
+@pytest.fixture
+def server(valkey: Server) -> Server:
+    return valkey
+
+
+def is_gone(queue: Queue, job_id: str) -> bool:
+    try:
+        queue.get(job_id)
+    except JobNotFound:
+        return True
+    return False
+
+
+def is_dead(queue: Queue, job_id: str) -> bool:
+    return queue.get(job_id).state is State.DEAD
+
+
+#: Where plain functions and coroutines run, with the handler that waits there and the worker's options.
+STATIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "main thread": (handlers.clean_up, {"threads": 1}),
+    "thread": (handlers.clean_up, {"threads": 3}),
+    "event loop": (handlers.clean_up_async, {"threads": 1}),
+}
+
+# Timeouts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize("station", STATIONS)
+def test_after_its_timeout_a_job_is_interrupted_and_can_clean_up(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, station: str, processes: int
+) -> None:
+    clean_up, options = STATIONS[station]
+    process = worker(processes=processes, **options)
+    job = queue.options(timeout=0.3, max_attempts=1).enqueue(clean_up, str(gate))
+    runs.wait("cleanup", "JobTimeout")
+    wait_until(lambda: is_dead(queue, job.id))
+    assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
+    queue.enqueue(handlers.record, "after")
+    (after,) = runs.wait("end", "after")
+    assert after.pid == runs.lines("start")[0].pid, "the process went on"
+    assert process.count("died") == 0
+
+
+def test_a_timeout_is_a_failed_attempt_and_the_next_may_work(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    worker(processes=1)
+    job = queue.options(timeout=1.0, backoff=0).enqueue(handlers.clean_up, str(gate))
+    runs.wait("cleanup", "JobTimeout")
+    gate.touch()
+    (line,) = runs.wait("end", job_id=job.id)
+    assert line.attempt == 2
+
+
+STUBBORN = {
+    "swallows every exception": (handlers.spin, ()),
+    "holds the interpreter in C": (handlers.hold_the_interpreter, (60,)),
+    "sleeps for thirty years": (handlers.sleep_for_ever, ()),
+}
+
+
+@pytest.mark.parametrize("kind", STUBBORN)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_job_that_ignores_its_timeout_is_ended_with_its_process(
+    queue: Queue, worker: Start, runs: Runs, kind: str, threads: int
+) -> None:
+    """Its neighbours run again, and are not charged."""
+    handler, args = STUBBORN[kind]
+    worker(processes=1, threads=threads)
+    job = queue.options(timeout=0.5, max_attempts=1).enqueue(handler, *args)
+    runs.wait("start", job_id=job.id)
+    mate = queue.enqueue(handlers.record, "mate")
+    wait_until(lambda: is_dead(queue, job.id), timeout=5)
+    runs.wait("end", job_id=mate.id)
+    assert runs.count("start", job_id=job.id) == 1
+    assert queue.get(job.id).crashes == 0
+    assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
+
+
+def test_who_slept_with_a_timeout_of_two_seconds_is_gone_within_three(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    worker(processes=1, threads=2)
+    job = queue.options(timeout=2, max_attempts=1).enqueue(handlers.sleep_for_ever)
+    runs.wait("start")
+    wait_until(lambda: is_dead(queue, job.id), timeout=3)
+
+
+def test_a_neighbour_of_a_job_that_was_killed_is_not_charged(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    worker(processes=1, threads=2)
+    neighbour = queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start", job_id=neighbour.id)
+    job = queue.options(timeout=0.3, max_attempts=2, backoff=0).enqueue(handlers.sleep_for_ever)
+    wait_until(lambda: is_dead(queue, job.id))
+    runs.wait("start", job_id=neighbour.id, times=3)
+    found = queue.get(neighbour.id)
+    assert (found.crashes, found.errors) == (0, ())
+    gate.touch()
+    (line,) = runs.wait("end", job_id=neighbour.id)
+    assert line.attempt == 1
+
+
+def test_two_jobs_that_ignore_their_timeouts_together_have_both_failed(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    worker(processes=1, threads=2)
+    jobs = [queue.options(timeout=0.5, max_attempts=1).enqueue(handlers.sleep_for_ever) for _ in range(2)]
+    for job in jobs:
+        wait_until(lambda job=job: is_dead(queue, job.id))
+        found = queue.get(job.id)
+        assert (found.crashes, found.attempt) == (0, 1)
+        assert found.errors[-1].error.startswith("JobTimeout")
+    assert runs.count("start") == 2
+
+
+def test_a_job_that_is_killed_for_its_timeout_is_retried_by_its_backoff(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    worker(processes=1, threads=2)
+    job = queue.options(timeout=0.3, backoff=3600).enqueue(handlers.sleep_for_ever)
+    wait_until(lambda: queue.get(job.id).state is State.SCHEDULED)
+    found = queue.get(job.id)
+    assert (found.attempt, found.crashes) == (1, 0)
+
+
+# Cancellation ---------------------------------------------------------------------------------
+
+SEEN = {"main thread": "JobCancelled", "thread": "JobCancelled", "event loop": "CancelledError"}
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_a_running_job_that_is_cancelled_stops_within_a_second_or_so(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, station: str
+) -> None:
+    clean_up, options = STATIONS[station]
+    process = worker(processes=1, **options)
+    job = queue.enqueue(clean_up, str(gate))
+    runs.wait("start")
+    assert queue.cancel(job.id) is Verdict.RUNNING
+    runs.wait("cleanup", SEEN[station], timeout=3)
+    wait_until(lambda: is_gone(queue, job.id))
+    assert queue.redis.hget(queue.keys.stats, "cancelled") == b"1"
+    assert process.count("cancelled", job.id) == 1
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+
+
+def test_a_cancelled_job_may_finish_all_the_same(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
+    worker(processes=1)
+    job = queue.options(result_ttl=60).enqueue(handlers.refuse_to_stop, str(gate))
+    runs.wait("start")
+    queue.cancel(job.id)
+    runs.wait("ignored", "JobCancelled", timeout=3)
+    gate.touch()
+    wait_until(lambda: queue.get(job.id).state is State.COMPLETED)
+
+
+def test_others_are_not_interrupted(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
+    worker(processes=1, threads=3)
+    jobs = [queue.enqueue(handlers.clean_up, str(gate), str(number)) for number in range(3)]
+    runs.wait("start", times=3)
+    queue.cancel(jobs[1].id)
+    runs.wait("cleanup", timeout=3)
+    gate.touch()
+    runs.wait("end", times=2)
+    assert sorted(runs.texts()) == ["0", "2"]
+    assert runs.count("cleanup") == 1
+
+
+def test_a_cancelled_job_whose_worker_dies_is_cancelled_when_it_runs_again(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=0, lease=1.0)
+    job = queue.enqueue(handlers.clean_up, str(gate))
+    runs.wait("start")
+    process.destroy()
+    queue.cancel(job.id)
+    worker(processes=0, lease=1.0)
+    runs.wait("cleanup", "JobCancelled")
+    wait_until(lambda: is_gone(queue, job.id))

@@ -1,0 +1,392 @@
+"""A worker that is told to stop, to claim no more, to say what it does, or to take new code."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redjobs import Job, JobNotFound, Queue, State, call
+from tests.servers import Server
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Start
+from tests.worker.processes import is_running
+from tests.worker.runs import Runs
+
+
+@pytest.fixture
+def server(valkey: Server) -> Server:
+    return valkey
+
+
+SHAPES = [0, 1]
+
+
+def is_gone(queue: Queue, job_id: str) -> bool:
+    try:
+        queue.get(job_id)
+    except JobNotFound:
+        return True
+    return False
+
+
+def nothing_is_held(queue: Queue) -> bool:
+    """No worker has a lease or a list any more."""
+    lists = list(queue.redis.scan_iter("*:processing:*"))
+    return not lists and not queue.redis.exists(queue.keys.workers)
+
+
+def ready(queue: Queue) -> list[str]:
+    """What waits, first to be taken first."""
+    return [item.decode() for item in reversed(queue.redis.lrange(queue.keys.ready, 0, -1))]
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_an_idle_worker_stops_at_once(queue: Queue, worker: Start, runs: Runs, processes: int) -> None:
+    process = worker(processes=processes, grace=60.0)
+    queue.enqueue(handlers.record)
+    runs.wait("end")
+    assert process.stop(timeout=3) == 0
+    assert nothing_is_held(queue)
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_what_runs_may_finish_within_the_grace_and_nothing_new_is_claimed(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+) -> None:
+    process = worker(processes=processes, grace=60.0)
+    job = queue.enqueue(handlers.wait, str(gate), "runs")
+    runs.wait("start")
+    process.send(signal.SIGTERM)
+    process.says("SIGTERM")
+    late = queue.enqueue(handlers.record, "late")
+    gate.touch()
+    assert process.wait() == 0
+    assert runs.texts() == ["runs"]
+    assert is_gone(queue, job.id)
+    assert ready(queue) == [late.id]
+    assert nothing_is_held(queue)
+
+
+STATIONS: dict[str, tuple[Callable[..., Any], int]] = {
+    "main thread": (handlers.clean_up, 1),
+    "thread": (handlers.clean_up, 2),
+    "event loop": (handlers.clean_up_async, 1),
+}
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+@pytest.mark.parametrize("station", STATIONS)
+def test_after_the_grace_a_job_is_interrupted_and_goes_back_to_the_front(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, station: str, processes: int
+) -> None:
+    clean_up, threads = STATIONS[station]
+    process = worker(processes=processes, threads=threads, grace=0.3)
+    job = queue.enqueue(clean_up, str(gate))
+    runs.wait("start")
+    process.send(signal.SIGTERM)
+    process.says("SIGTERM")
+    waiting = queue.enqueue(handlers.record)
+    assert process.wait() == 0
+    assert runs.texts("cleanup") == ["JobInterrupted"]
+    assert ready(queue) == [job.id, waiting.id]
+    found = queue.get(job.id)
+    assert (found.state, found.attempt, found.crashes, found.errors) == (State.READY, 0, 0, ())
+    assert nothing_is_held(queue)
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_who_ignores_even_that_is_given_back_all_the_same(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+) -> None:
+    process = worker(processes=processes, grace=0.2)
+    job = queue.enqueue(handlers.refuse_to_stop, str(gate))
+    runs.wait("start")
+    assert process.stop() == 0
+    assert runs.texts("ignored") == ["JobInterrupted"]
+    assert ready(queue) == [job.id]
+    assert queue.get(job.id).attempt == 0
+    assert process.count("died") == 0
+    assert nothing_is_held(queue)
+
+
+@pytest.mark.parametrize("handler", [handlers.spin, handlers.hold_the_interpreter], ids=["spin", "in C"])
+def test_who_does_not_let_the_child_stop_is_killed(
+    queue: Queue, worker: Start, runs: Runs, handler: Any
+) -> None:
+    """The job goes back, and neither its attempt nor a crash is counted."""
+    process = worker(processes=1, grace=0.2, constants={"redjobs.worker.supervisor._LEAVE_SECONDS": 1.5})
+    job = queue.enqueue(handler, *([60] if handler is handlers.hold_the_interpreter else []))
+    runs.wait("start")
+    assert process.stop() == 0
+    queue.sweep()
+    found = queue.get(job.id)
+    assert (found.state, found.attempt, found.crashes) == (State.READY, 0, 0)
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_a_second_signal_stops_at_once(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+) -> None:
+    process = worker(processes=processes, grace=60.0)
+    job = queue.enqueue(handlers.clean_up, str(gate))
+    runs.wait("start")
+    process.send(signal.SIGTERM)
+    process.says("SIGTERM")
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+    assert runs.texts("cleanup") == ["JobInterrupted"]
+    assert ready(queue) == [job.id]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_is_one_signal(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C reaches the children of a terminal too, and Heroku signals all processes."""
+    process = worker(processes=2, grace=60.0)
+    job = queue.enqueue(handlers.clean_up, str(gate), "runs")
+    runs.wait("start")
+    process.send_all(number)
+    process.says(number.name)
+    gate.touch()
+    assert process.wait() == 0
+    assert runs.texts() == ["runs"]
+    assert is_gone(queue, job.id)
+    assert process.count("died") == 0
+
+
+def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1, grace=0.2)
+    queue.enqueue_many(call(handlers.record) for _ in range(100))
+    runs.wait("end", times=100)
+    jobs = queue.enqueue_many(
+        [call(handlers.clean_up, str(gate)), *(call(handlers.record) for _ in range(20))]
+    )
+    runs.wait("start", job_id=jobs[0].id)
+    assert process.stop() == 0
+    assert ready(queue) == [job.id for job in jobs]
+    assert [queue.get(job.id).attempt for job in jobs] == [0] * 21
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_a_worker_that_is_stopped_while_it_starts(queue: Queue, worker: Start, preload: bool) -> None:
+    process = worker(processes=2, preload=preload)
+    process.says("redjobs")
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_children_that_are_stopped_by_somebody_else_are_replaced(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=1)
+    queue.enqueue(handlers.record, "first")
+    (line,) = runs.wait("end", "first")
+    os.kill(line.pid, signal.SIGTERM)
+    wait_until(lambda: not is_running(line.pid))
+    queue.enqueue(handlers.record, "after")
+    (after,) = runs.wait("end", "after")
+    assert after.pid != line.pid
+    assert process.count("died") == 0
+
+
+# Quiet ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_a_quiet_worker_finishes_and_claims_no_more(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+) -> None:
+    process = worker(processes=processes, lease=1.0)
+    queue.enqueue(handlers.wait, str(gate), "runs")
+    runs.wait("start")
+    process.send(signal.SIGUSR1)
+    process.says("quiet")
+    gate.touch()
+    runs.wait("end")
+    left = queue.enqueue(handlers.record, "left")
+    worker(processes=0, burst=True, max_priority=-1).wait()
+    assert process.is_running
+    assert ready(queue) == [left.id]
+    assert process.stop() == 0
+
+
+def test_a_quiet_worker_stays_quiet_when_a_child_dies(queue: Queue, worker: Start, runs: Runs) -> None:
+    process = worker(processes=1)
+    queue.enqueue(handlers.record, "first")
+    (line,) = runs.wait("end", "first")
+    process.send(signal.SIGUSR1)
+    process.says("quiet")
+    os.kill(line.pid, signal.SIGKILL)
+    process.says("died")
+    wait_until(lambda: [pid for pid in process.children() if pid != line.pid])
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1)
+    queue.enqueue(handlers.record, "left")
+    assert process.stop() == 0
+    assert runs.texts() == ["first"]
+
+
+# Dump -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_a_worker_can_say_what_its_threads_are_doing(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+) -> None:
+    process = worker(processes=processes)
+    queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    process.send(signal.SIGTTIN)
+    process.says("thread MainThread")
+    process.says("handlers.py")
+    process.says("thread redjobs-claims")
+    gate.touch()
+    runs.wait("end")
+
+
+# New code -------------------------------------------------------------------------------------
+
+CODE = """
+from tests.worker.handlers import note
+
+def version() -> None:
+    note("end", "{}")
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Callable[[str], None]:
+    """Write the app's code anew."""
+
+    def write(version: str) -> None:
+        text = CODE.format(version) if version else "1 / 0\n"
+        (tmp_path / "changing_app.py").write_text(text)
+
+    write("old")
+    return write
+
+
+@pytest.fixture
+def ask(queue: Queue, runs: Runs) -> Callable[[], str]:
+    """Let a worker run the app's job; which version it has."""
+
+    def run() -> str:
+        from redjobs import commands
+        from redjobs.ids import new_id
+        from redjobs.job import JobOptions, NewJob
+
+        new = NewJob(new_id(), "changing_app:version", b"", JobOptions(), "")
+        command = commands.enqueue(queue.keys, [new])
+        (found,) = queue._driver.run(command)
+        assert isinstance(found, Job)
+        return runs.wait("end", job_id=new.id)[0].text
+
+    return run
+
+
+App = Callable[[str], None]
+Ask = Callable[[], str]
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_sighup_replaces_the_children_one_by_one(
+    worker: Start, runs: Runs, tmp_path: Path, app: App, ask: Ask, preload: bool
+) -> None:
+    process = worker(processes=2, apps=("changing_app",), cwd=tmp_path, preload=preload)
+    assert ask() == "old"
+    app("new")
+    process.send(signal.SIGHUP)
+    wait_until(lambda: ask() == "new")
+    wait_until(lambda: [ask() for _ in range(5)] == ["new"] * 5)
+    assert process.count("died") == 0
+    assert process.stop() == 0
+
+
+def test_new_code_that_is_broken_leaves_the_old_at_work(
+    worker: Start, tmp_path: Path, app: App, ask: Ask
+) -> None:
+    process = worker(processes=2, apps=("changing_app",), cwd=tmp_path)
+    assert ask() == "old"
+    app("")
+    process.send(signal.SIGHUP)
+    process.says("the reload is given up")
+    assert process.count("ZeroDivisionError") > 0
+    assert [ask() for _ in range(3)] == ["old"] * 3
+    app("new")
+    process.send(signal.SIGHUP)
+    wait_until(lambda: ask() == "new")
+    assert process.stop() == 0
+
+
+def test_a_file_that_changes_reloads_where_that_was_asked_for(
+    worker: Start, tmp_path: Path, app: App, ask: Ask
+) -> None:
+    process = worker(processes=1, apps=("changing_app",), cwd=tmp_path, reload=True)
+    assert ask() == "old"
+    app("new")
+    process.says("a file has changed")
+    wait_until(lambda: ask() == "new")
+
+
+def test_a_child_that_dies_while_its_successor_starts_has_one_successor(
+    queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask, gate: Path
+) -> None:
+    process = worker(processes=1, apps=("changing_app",), cwd=tmp_path)
+    assert ask() == "old"
+    (old,) = process.children()
+    waits = f"from tests.worker.handlers import wait_for\nwait_for({str(gate)!r})\n"
+    (tmp_path / "changing_app.py").write_text(waits + CODE.format("new"))
+    process.send(signal.SIGHUP)
+    wait_until(lambda: len(process.children()) == 2)
+    os.kill(old, signal.SIGKILL)
+    process.says("died")
+    gate.touch()
+    assert ask() == "new"
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1)
+    assert len(process.children()) == 1
+
+
+# Burst ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_burst_ends_when_nothing_is_due(queue: Queue, worker: Start, runs: Runs, processes: int) -> None:
+    queue.enqueue_many(call(handlers.record, str(number)) for number in range(50))
+    assert worker(processes=processes, burst=True).wait() == 0
+    assert sorted(runs.texts(), key=int) == [str(number) for number in range(50)]
+    assert nothing_is_held(queue)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_burst_in_which_a_job_failed_says_so(
+    queue: Queue, worker: Start, runs: Runs, processes: int
+) -> None:
+    queue.enqueue(handlers.record)
+    queue.enqueue(handlers.fail)
+    assert worker(processes=processes, burst=True).wait() == 1
+
+
+def test_a_burst_goes_on_after_a_child_has_died(queue: Queue, worker: Start, runs: Runs) -> None:
+    queue.enqueue(handlers.die, "kill", 1)
+    queue.enqueue_many(call(handlers.record) for _ in range(10))
+    process = worker(processes=1, burst=True)
+    assert process.wait() == 0
+    assert runs.count("end") == 11
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_a_worker_leaves_when_it_was_idle_for_so_long(
+    queue: Queue, worker: Start, runs: Runs, processes: int
+) -> None:
+    process = worker(processes=processes, max_idle=2.0)
+    queue.enqueue(handlers.record)
+    runs.wait("end")
+    assert process.wait() == 0
