@@ -28,6 +28,8 @@ class Model:
     jobs: dict[str, ModelJob] = field(default_factory=dict)
     scheduled: dict[str, int] = field(default_factory=dict)
     ready: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: Priorities other than 0 that may hold jobs; `take` finds out which do not any more.
+    levels: set[int] = field(default_factory=set)
     processing: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     dead: set[str] = field(default_factory=set)
     completed: set[str] = field(default_factory=set)
@@ -47,25 +49,47 @@ class Model:
         self.jobs[job.id] = ModelJob(key)
         self._hold(job.id)
         if run_at is None:
-            self.ready[priority_of(job.id)].append(job.id)
+            self._put(job.id, len(self.ready[priority_of(job.id)]))
         else:
             self.scheduled[job.id] = run_at
         self.stats["enqueued"] += 1
         return job.id
 
-    def take(self, worker: str, count: int, priorities: Sequence[int], now: int) -> list[str] | None:
+    def take(
+        self, worker: str, count: int, priorities: Sequence[int], now: int
+    ) -> tuple[list[str], set[int]] | None:
+        """What is taken, and which priorities should have been declared; None without a lease."""
         if count and worker not in self.workers:
             return None
-        declared = {0, *priorities}
+        declared, missing = {0, *priorities}, set()
         for job_id in sorted(self.scheduled, key=lambda i: (self.scheduled[i], i)):
-            if self.scheduled[job_id] <= now and priority_of(job_id) in declared:
-                del self.scheduled[job_id]
-                self.ready[priority_of(job_id)].append(job_id)
-        waiting = [i for p in sorted(declared) for i in self.ready[p]][:count]
-        for job_id in waiting:
-            self.ready[priority_of(job_id)].remove(job_id)
-            self.processing[worker].append(job_id)
-        return waiting
+            priority = priority_of(job_id)
+            if self.scheduled[job_id] > now:
+                break
+            if priority not in declared:
+                missing.add(priority)
+                continue
+            del self.scheduled[job_id]
+            self._put(job_id, len(self.ready[priority]))
+        taken: list[str] = []
+        for priority in sorted({0, *self.levels}):
+            if priority not in declared:
+                missing.add(priority)
+                continue
+            wanted = 0 if missing else count - len(taken)
+            waiting = self.ready[priority]
+            taken += waiting[:wanted]
+            del waiting[:wanted]
+            if not waiting:
+                self.levels.discard(priority)
+        self.processing[worker] += taken
+        return taken, missing
+
+    def _put(self, job_id: str, position: int) -> None:
+        """Into the ready list of its priority."""
+        priority = priority_of(job_id)
+        self.ready[priority].insert(position, job_id)
+        self.levels |= {priority} - {0}
 
     def pop(self, worker: str) -> None:
         """What a blocked worker is given."""
@@ -161,7 +185,7 @@ class Model:
         self.processing[worker].remove(job_id)
         job.attempt -= bool(job.token)
         job.worker = job.token = ""
-        self.ready[priority_of(job_id)].insert(0, job_id)
+        self._put(job_id, 0)
 
     def retire(self, worker: str, clean: bool) -> str:
         self.workers.discard(worker)
@@ -211,7 +235,7 @@ class Model:
         self.wishes.discard(job_id)
         job.attempt = job.crashes = 0
         self._hold(job_id)
-        self.ready[priority_of(job_id)].append(job_id)
+        self._put(job_id, len(self.ready[priority_of(job_id)]))
         self.stats["requeued"] += 1
         return "ready"
 

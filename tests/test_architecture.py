@@ -81,7 +81,7 @@ LATE = {
     },
     "redjobs.demo": {"redjobs.demo": "its runner needs honcho, which comes with the extra"},
     "redjobs.embedded.keeper": {"ctypes": "on Linux only, and costs a start 10 ms"},
-    "redjobs.worker.bench": {"uvloop": "where it is installed"},
+    "redjobs.worker.coroutines": {"uvloop": "where it is installed"},
 }
 
 #: Imports of a module whose name is a value: module -> where the name comes from.

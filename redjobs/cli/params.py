@@ -99,10 +99,10 @@ def queues_and_weights(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[tup
 
 
 def pool(text: str) -> tuple[str, int]:
-    """`critical,mail=2`: queues, and how many processes serve them. Raises SettingsError."""
-    queues, equals, count = text.rpartition("=")
-    if not equals or not words([queues]) or not count.isdecimal() or not 0 < int(count) <= 1_000:
-        raise SettingsError(f"--pool {text!r}: write queues and a number of processes, as in critical,mail=2")
+    """`critical,mail:2`: queues, and how many processes serve them. Raises SettingsError."""
+    queues, colon, count = text.rpartition(":")
+    if not colon or not words([queues]) or not count.isdecimal() or not 0 < int(count) <= 1_000:
+        raise SettingsError(f"--pool {text!r}: write queues and a number of processes, as in critical,mail:2")
     return queues, int(count)
 
 

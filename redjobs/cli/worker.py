@@ -52,14 +52,14 @@ def how_many(command: F) -> F:
                 "--processes",
                 type=click.IntRange(min=0),
                 metavar="N",
-                default=1,
-                show_default=True,
+                default=lambda: os.cpu_count() or 1,
+                show_default="one per core",
                 help="Processes that run jobs; 0 runs them in this one, without a supervisor.",
             ),
             click.option(
                 "--pool",
                 multiple=True,
-                metavar="NAMES=N",
+                metavar="NAMES:N",
                 help="N processes for these queues; may be repeated, instead of --processes.",
             ),
             click.option(
@@ -162,7 +162,7 @@ def command(ctx: click.Context, target: Target, /, log_level: str, log_format: s
       redjobs worker --app shop.jobs
       redjobs worker critical default --app shop.jobs --processes 4
       redjobs worker --queues critical:5,default:2,'mail-*' --app shop.jobs --threads 8
-      redjobs worker --pool critical=2 --pool default,mail=4 --app shop.jobs
+      redjobs worker --pool critical:2 --pool default,mail:4 --app shop.jobs
       redjobs worker '*' --exclude video --app shop.jobs --app shop.mail --burst
 
     SIGTERM or Ctrl-C: it takes no more, and running jobs get the grace to end. What has not ended

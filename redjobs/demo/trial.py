@@ -116,7 +116,7 @@ class Trial:
                 found.setdefault(group, "a process group")
         server = embedded.status(self._server) if self._server.exists() else None
         if server is not None and server.running:
-            found.setdefault(server.pid, "the embedded server")
+            found.setdefault(server.pid or 0, "the embedded server")
         return found
 
     def sweep_away(self) -> None:

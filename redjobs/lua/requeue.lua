@@ -18,6 +18,8 @@
 local job, dead, list, ready = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local levels, unique, cancels, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local id, key, priority, bell = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 redis.call('LLEN', list)
 redis.call('LLEN', ready)
@@ -34,7 +36,8 @@ if held[2] and holder and holder ~= id then return {'duplicate', holder} end
 
 -- A wish to stop it was about its former life.
 redis.call('ZREM', cancels, id)
-redis.call('HDEL', job, 'attempt', 'crashes', 'run_at')
+redis.call('HDEL', job, 'attempt', 'crashes')
+redis.call('HSET', job, 'run_at', now_ms)
 redis.call('HINCRBY', stats, 'requeued', 1)
 if held[2] then redis.call('SET', unique, id) end
 if priority ~= '0' then redis.call('ZADD', levels, priority, priority) end

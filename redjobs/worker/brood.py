@@ -48,9 +48,9 @@ class Child:
         self.dismissed = False
         #: The child that leaves once this one is ready.
         self.replaces: Child | None = None
-        #: Why it was killed, and the job that was the reason.
+        #: Why it was killed, and the jobs that were the reason.
         self.killed_for = ""
-        self.overran: Running | None = None
+        self.overran: list[Running] = []
         #: As `os.waitpid` gives it; None while it lives.
         self.status: int | None = None
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from redjobs.worker.brood import Child
+from redjobs.worker.options import WorkerOptions
+
+logger = logging.getLogger("redjobs.worker")
 
 #: Healthy is who has heard from the server within so many seconds.
 FRESH_SECONDS = 10.0
@@ -39,3 +45,39 @@ def serve_health(host: str, port: int, state: Callable[[], dict[str, Any]]) -> T
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="redjobs-health", daemon=True).start()
     return server
+
+
+class Health:
+    """What a supervisor answers to health checks."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._judged: dict[str, Any] = {"healthy": False, "judged_at": 0.0}
+        self._server: ThreadingHTTPServer | None = None
+
+    def serve(self) -> None:
+        """Answer checks from now on, if that is wanted. Raises OSError where the port is taken."""
+        if self._options.health_port is not None:
+            host, port = self._options.health_host, self._options.health_port
+            self._server = serve_health(host, port, lambda: self._judged)
+            logger.info("health checks on http://%s:%d/", *self._server.server_address[:2])
+
+    def judge(self, children: Sequence[Child], *, server_is_gone: bool, stopping: bool) -> None:
+        """Healthy: every child has just heard from the server."""
+        now = time.monotonic()
+        present = [child for child in children if not child.dismissed]
+        silent = [child.pid for child in present if now - child.slots.answered_at > FRESH_SECONDS]
+        self._judged = {
+            "healthy": bool(present) and not (silent or server_is_gone or stopping),
+            "server": "gone" if server_is_gone else "there",
+            "children": len(present),
+            "silent": silent,
+            "stopping": stopping,
+            "judged_at": now,
+        }
+
+    def close(self) -> None:
+        """Answer no more."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()

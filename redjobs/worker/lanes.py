@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import ResponseError
 
 from redjobs import commands
+from redjobs.commands import Begun, Command
+from redjobs.ids import new_token
 from redjobs.keys import Keys
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import Lane, Order
@@ -21,6 +25,16 @@ from redjobs.worker.upkeep import Upkeep
 from redjobs.worker.work import Work
 
 logger = logging.getLogger("redjobs.worker")
+
+
+@dataclass(slots=True)
+class Begin:
+    """A `begin` call on its way."""
+
+    lane: Lane
+    token: str
+    ids: list[str]
+    command: Command[Begun]
 
 
 class Lanes:
@@ -71,6 +85,33 @@ class Lanes:
     def refused(self, lane: Lane, error: ResponseError) -> None:
         """The server refuses something of one queue; the others go on."""
         lane.rest(self._outage.refused(error, lane.what))
+
+    def begins(self) -> list[Begin]:
+        """The calls that begin what was taken; a suspect only when nothing else runs here."""
+        begins = []
+        for lane in self._lanes:
+            ids = [job_id for job_id, _ in lane.taken]
+            if not ids and lane.suspects and not any(other.begun for other in self._lanes):
+                ids = [lane.suspects.popleft()[0]]
+            if ids:
+                token = new_token()
+                # Remembered until the reply is read: without it these ids are strangers to us.
+                lane.tokens.append(token)
+                lane.taken.clear()
+                command = commands.begin(lane.keys, lane.worker, token, ids)
+                begins.append(Begin(lane, token, ids, command))
+        return begins
+
+    def gives(self, *, ending: bool) -> list[tuple[Lane, Command[Any]]]:
+        """For ids that were taken and wait too long, or that an ending worker does not begin."""
+        now = time.monotonic()
+        gives: list[tuple[Lane, Command[Any]]] = []
+        for lane in self._lanes:
+            ids = lane.give_up() if ending else lane.overdue(now)
+            if ids:
+                gives += [(lane, each) for each in commands.release(lane.keys, lane.worker, "", ids)]
+                lane.open = True
+        return gives
 
     # Now and then --------------------------------------------------------------------------
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
 from redjobs.current import current_id
 
+#: What could steer a terminal: a handler's error text may be anybody's words.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m", "DEBUG": "\033[2m"}
 
 
@@ -31,6 +34,7 @@ class TextFormatter(logging.Formatter):
             text = f"{text}  job={job_id}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
+        text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
         line = f"{moment:%H:%M:%S}.{record.msecs:03.0f} {record.levelname:<7} {text}"
         colour = _COLOURS.get(record.levelname) if self._colour else None
         return f"{colour}{line}\033[0m" if colour else line
@@ -75,3 +79,5 @@ def configure(level: str = "INFO", fmt: str = "text", *, colour: bool | None = N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # At DEBUG it would log the arguments of commands, which may be secrets.
+    logging.getLogger("redis").setLevel(max(logging.INFO, root.level))

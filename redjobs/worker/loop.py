@@ -9,21 +9,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from redjobs import commands
 from redjobs.commands import Begun, Command
 from redjobs.current import CurrentJob
-from redjobs.ids import new_token
 from redjobs.registry import Registry
 from redjobs.retry import GiveBack, RunAgain
 from redjobs.worker import report
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import Lane
-from redjobs.worker.lanes import Lanes
+from redjobs.worker.lanes import Begin, Lanes
 from redjobs.worker.limits import Limits
 from redjobs.worker.link import LOST, Answer, Link
 from redjobs.worker.options import WorkerOptions
@@ -38,16 +35,6 @@ logger = logging.getLogger("redjobs.worker")
 
 #: What is interrupted gets so long to clean up before its job is given back without it.
 _CLEANUP_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class Begin:
-    """A `begin` call on its way."""
-
-    lane: Lane
-    token: str
-    ids: list[str]
-    command: Command[Begun]
 
 
 class ClaimLoop:
@@ -89,6 +76,7 @@ class ClaimLoop:
 
         `obey` gets what was written to wake the loop: signal numbers.
         """
+        obey(b"")  # what it was told while it started: to be quiet, or to stop
         while not self._over():
             if self._seat is not None:
                 self._seat.slots.turn(self._answered_at)
@@ -150,10 +138,10 @@ class ClaimLoop:
         self._lanes.keep_up(ending=self._course.ending)
         self._unsettled += self._bench.collect()
         settlements = settle(self._unresting(), self._lanes.keys_of, self._registry.codec)
-        free = self._free()
-        begins = self._begins()
+        free, ending = self._free(), self._course.ending
+        begins = [] if ending else self._lanes.begins()
         lane = self._lanes.next_open() if free > 0 else None
-        gives = self._gives()
+        gives = self._lanes.gives(ending=ending)
         wanted: list[Command[Any]] = [settlement.command for settlement in settlements]
         wanted += [begin.command for begin in begins]
         wanted += [command for _, command in gives]
@@ -210,21 +198,6 @@ class ClaimLoop:
             return 0
         return self._bench.free() - sum(len(lane.taken) for lane in self._lanes)
 
-    def _begins(self) -> list[Begin]:
-        begins = []
-        for lane in self._lanes if not self._course.ending else ():
-            ids = [job_id for job_id, _ in lane.taken]
-            if not ids and lane.suspects and not any(other.begun for other in self._lanes):
-                ids = [lane.suspects.popleft()[0]]
-            if ids:
-                token = new_token()
-                # Remembered until the reply is read: without it these ids are strangers to us.
-                lane.tokens.append(token)
-                lane.taken.clear()
-                command = commands.begin(lane.keys, lane.worker, token, ids)
-                begins.append(Begin(lane, token, ids, command))
-        return begins
-
     def _begun(self, begin: Begin, reply: Any) -> None:
         lane, now = begin.lane, time.monotonic()
         if isinstance(reply, ResponseError):
@@ -263,17 +236,6 @@ class ClaimLoop:
     def _gave(self, lane: Lane, reply: Any) -> None:
         if isinstance(reply, ResponseError):
             self._lanes.refused(lane, reply)
-
-    def _gives(self) -> list[tuple[Lane, Command[Any]]]:
-        """For ids that were taken and wait too long, or that an ending worker does not begin."""
-        now = time.monotonic()
-        gives: list[tuple[Lane, Command[Any]]] = []
-        for lane in self._lanes:
-            ids = lane.give_up() if self._course.ending else lane.overdue(now)
-            if ids:
-                gives += [(lane, each) for each in commands.release(lane.keys, lane.worker, "", ids)]
-                lane.open = True
-        return gives
 
     # Waiting -------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Wreck:
 
     lanes: list[tuple[Keys, str]]
     running: dict[str, Running]
-    overran: Running | None
+    overran: list[Running]
     obituary: str
     last_words: str
     charge: bool
@@ -89,9 +89,10 @@ class Salvage:
 
     def _recover(self, wreck: Wreck, keys: Keys, worker: str) -> int:
         ids: list[str] = self._run(commands.listed(keys, worker))[::-1]
-        if wreck.overran is not None and wreck.overran.job_id in ids:
-            self._settle_overran(wreck.overran, keys, worker)
-            ids.remove(wreck.overran.job_id)
+        for overran in wreck.overran:
+            if overran.job_id in ids:
+                self._settle_overran(overran, keys, worker)
+                ids.remove(overran.job_id)
         self._run(commands.retire(keys, worker, clean=False))
         charged = [job_id for job_id in ids if wreck.charge and job_id in wreck.running]
         histories = {job_id: self._history(wreck, keys, job_id) for job_id in charged}

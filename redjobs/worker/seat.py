@@ -30,11 +30,10 @@ class Channel:
 
     def send(self, **message: Any) -> None:
         """Send a message; lost if the other side is gone."""
-        self._socket.setblocking(True)
-        try:
-            with contextlib.suppress(OSError):
-                self._socket.sendall(json.dumps(message).encode() + b"\n")
-        finally:
+        with contextlib.suppress(OSError):
+            self._socket.setblocking(True)
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        with contextlib.suppress(OSError):
             self._socket.setblocking(False)
 
     def receive(self) -> list[dict[str, Any]]:

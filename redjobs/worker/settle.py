@@ -12,6 +12,7 @@ from redjobs.commands import Command, Finished
 from redjobs.current import CurrentJob
 from redjobs.errors import PayloadError, Snooze
 from redjobs.hooks import Hooks
+from redjobs.ids import priority_of
 from redjobs.job import JobError, append_error
 from redjobs.keys import Keys
 from redjobs.retry import (
@@ -52,19 +53,31 @@ def decision_for(work: Work) -> Decision:
 def settle(works: Iterable[Work], keys_of: dict[str, Keys], codec: Codec) -> list[Settlement]:
     """The commands for works that are over; those of one claim complete together."""
     completed: dict[tuple[str, str, str], tuple[list[Finished], list[Work]]] = {}
+    given_back: dict[tuple[str, str, str], list[Work]] = {}
     settlements: list[Settlement] = []
     for work in works:
         claim = work.claim
+        of_claim = (claim.queue, claim.worker, claim.token)
         if isinstance(work.outcome, Completed) and claim.key is None and not work.options.result_ttl:
             finished: Finished | None = Finished(claim.id)
         else:
             finished = _settle_one(work, keys_of[claim.queue], codec, settlements)
         if finished is not None:
-            group = completed.setdefault((claim.queue, claim.worker, claim.token), ([], []))
+            group = completed.setdefault(of_claim, ([], []))
             group[0].append(finished)
             group[1].append(work)
+        elif isinstance(work.decision, GiveBack):
+            given_back.setdefault(of_claim, []).append(work)
     for (queue, worker, token), (jobs, done) in completed.items():
         settlements.append(Settlement(commands.complete(keys_of[queue], worker, token, jobs), done))
+    for (queue, worker, token), back in given_back.items():
+        # Together, and the oldest first: so they stand in their old order again.
+        # One command per priority.
+        for priority in {priority_of(work.claim.id) for work in back}:
+            same = [work for work in back if priority_of(work.claim.id) == priority]
+            ids = [work.claim.id for work in same]
+            (command,) = commands.release(keys_of[queue], worker, token, ids)
+            settlements.append(Settlement(command, same))
     return settlements
 
 
@@ -90,8 +103,7 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
         case Discard():
             settlements.append(Settlement(commands.discard(keys, claim), [work]))
         case GiveBack():
-            (command,) = commands.release(keys, claim.worker, claim.token, [claim.id])
-            settlements.append(Settlement(command, [work]))
+            pass
     return None
 
 

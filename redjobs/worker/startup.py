@@ -19,9 +19,14 @@ _OLDEST = (6, 2)
 def greet(server: Server, options: WorkerOptions) -> None:
     """One line: who we are, whom we serve, and how."""
     pools = options.pools or ((options.queues, options.processes),)
-    shape = ", ".join(f"{'+'.join(queues)}: {count or 1} process(es)" for queues, count in pools)
-    per_process = f"{options.threads} thread(s), {options.concurrency} coroutines each"
-    logger.info("redjobs %s on %s; %s; %s", __version__, server, shape, per_process)
+    shape = "; ".join(f"{' '.join(queues)}: {_count(count or 1, 'process')}" for queues, count in pools)
+    each = f"{_count(options.threads, 'thread')} and {options.concurrency} coroutines each"
+    logger.info("redjobs %s on %s; %s; %s", __version__, server, shape, each)
+
+
+def _count(number: int, what: str) -> str:
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{plural if number != 1 else ''}"
 
 
 def check_server(client: redis.Redis) -> None:

@@ -10,7 +10,6 @@ import signal
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from http.server import ThreadingHTTPServer
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -21,7 +20,7 @@ from redjobs.settings import Server
 from redjobs.worker import notify
 from redjobs.worker.brood import Child, Spawner
 from redjobs.worker.forks import ForkSpawner
-from redjobs.worker.health import FRESH_SECONDS, serve_health
+from redjobs.worker.health import Health
 from redjobs.worker.link import LOST, Link
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
@@ -90,9 +89,9 @@ class Supervisor:
         self._spawn_at = self._keep_at = 0.0
         self._stop_at: float | None = None
         self._stops = 0
-        self._was_ready = self._has_checked = False
+        self._was_ready = self._has_checked = self._is_quiet = False
         self._failed_jobs = 0
-        self._health: dict[str, Any] = {"healthy": False, "judged_at": 0.0}
+        self._health = Health(options)
         self._exit_code = 0
 
     def run(self) -> int:
@@ -104,7 +103,7 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._link.wake_fileno(), warn_on_full_buffer=False)
         greet(self._server, self._options)
-        health = self._serve_health()
+        self._health.serve()
         self._spawn_missing()
         while self._children or self._is_wanted:
             self._look()
@@ -114,8 +113,7 @@ class Supervisor:
             self._obey(self._link.messages())
         self._keep()
         self._link.close()
-        if health is not None:
-            health.shutdown()
+        self._health.close()
         if self._options.burst and self._failed_jobs:
             self._exit_code = self._exit_code or 1
         return self._exit_code
@@ -142,7 +140,8 @@ class Supervisor:
                 self._bury(child)
             else:
                 self._check(child, now)
-        self._health = self._judge_health(now)
+        stopping = self._stop_at is not None
+        self._health.judge(self._children, server_is_gone=self._outage.is_down, stopping=stopping)
         if self._stop_at is None:
             if self._options.reload and self._files.changed():
                 logger.info("a file has changed: restarts the children")
@@ -157,9 +156,9 @@ class Supervisor:
                 self._false_starts = 0
                 self._files.watch(files)
                 notify.ready()
-                if child.replaces is not None:
+                if child.replaces is not None and self._stop_at is None:
                     self._dismiss(child.replaces)
-                    child.replaces = None
+                child.replaces = None
             case {"say": "lane", "queue": str() as queue, "worker": str() as worker}:
                 child.lanes.append((Keys(queue, self._options.prefix), worker))
             case {"say": "fatal", "text": str() as text}:
@@ -169,10 +168,10 @@ class Supervisor:
                 self._failed_jobs += failed
 
     def _check(self, child: Child, now: float) -> None:
-        for running in child.slots.running():
-            if running.kill_at is not None and now > running.kill_at:
-                child.overran = running
-                child.kill(f"job {running.job_id} ignored its timeout")
+        overran = [job for job in child.slots.running() if job.kill_at is not None and now > job.kill_at]
+        if overran:
+            child.overran = overran
+            child.kill(f"job {overran[0].job_id} ignored its timeout")
         if child.slots.turned_at and now > child.slots.turned_at + _WEDGED_SECONDS:
             child.kill(f"its claim loop has not turned for {_WEDGED_SECONDS:g} s")
         if self._stop_at is not None and now > self._stop_at + _LEAVE_SECONDS:
@@ -181,13 +180,19 @@ class Supervisor:
     def _bury(self, child: Child) -> None:
         """A child has ended: learn why, recover its jobs, and see to its place."""
         running = child.slots.running()
-        is_clean = child.status == 0 and bool(child.leaving)
+        for heir in self._children:
+            if heir.replaces is child:
+                heir.replaces = None
+        stopping = self._stop_at is not None
+        # One that was not ready yet, and is told to stop by whoever told us, has nothing to clear up.
+        is_clean = child.status == 0 and bool(child.leaving) or (stopping and not child.is_ready)
         if not is_clean:
-            charge = self._stop_at is None or not child.killed_for
+            # Where we killed it, we know the culprit: its neighbours are not.
+            charge = not child.overran and not (stopping and child.killed_for)
             self._salvage.add(child, running, charge=charge)
             self._mourn(child)
         elif child.leaving in ("burst", "idle"):
-            self._pool_of(child).wanted -= 1
+            next(pool for pool in self._pools if pool.options is child.options).wanted -= 1
         child.close()
 
     def _mourn(self, child: Child) -> None:
@@ -216,9 +221,6 @@ class Supervisor:
         self._exit_code = self._exit_code or code
         self._stop(0)
 
-    def _pool_of(self, child: Child) -> Pool:
-        return next(pool for pool in self._pools if pool.options is child.options)
-
     def _spawn_missing(self) -> None:
         if time.monotonic() < self._spawn_at:
             return
@@ -229,7 +231,14 @@ class Supervisor:
                 if child.options is pool.options and not child.dismissed and child.replaces is None
             ]
             for _ in range(pool.wanted - len(present)):
-                self._children.append(self._spawner.spawn(pool.options))
+                self._spawn(pool.options)
+
+    def _spawn(self, options: WorkerOptions) -> Child:
+        child = self._spawner.spawn(options)
+        if self._is_quiet:
+            child.tell("quiet")
+        self._children.append(child)
+        return child
 
     # Reload --------------------------------------------------------------------------------
 
@@ -242,9 +251,7 @@ class Supervisor:
         if self._outdated and not any(child.replaces for child in self._children):
             old = self._outdated.popleft()
             if old in self._children and not old.dismissed:
-                heir = self._spawner.spawn(old.options)
-                heir.replaces = old
-                self._children.append(heir)
+                self._spawn(old.options).replaces = old
 
     def _dismiss(self, child: Child) -> None:
         child.dismissed = True
@@ -274,28 +281,6 @@ class Supervisor:
         except ResponseError as error:
             self._keep_at = now + self._outage.refused(error)
 
-    def _serve_health(self) -> ThreadingHTTPServer | None:
-        options = self._options
-        if options.health_port is None:
-            return None
-        health = serve_health(options.health_host, options.health_port, lambda: self._health)
-        logger.info("health checks on http://%s:%d/", *health.server_address[:2])
-        return health
-
-    def _judge_health(self, now: float) -> dict[str, Any]:
-        """Healthy: every child has just heard from the server. Answered to checks until judged anew."""
-        children = [child for child in self._children if not child.dismissed]
-        silent = [child.pid for child in children if now - child.slots.answered_at > FRESH_SECONDS]
-        present = bool(children) and self._stop_at is None
-        return {
-            "healthy": present and not silent and not self._outage.is_down,
-            "server": "gone" if self._outage.is_down else "there",
-            "children": len(children),
-            "silent": silent,
-            "stopping": self._stop_at is not None,
-            "judged_at": now,
-        }
-
     def _beat(self) -> None:
         if not self._has_checked:
             check_server(self._link.client)
@@ -324,6 +309,7 @@ class Supervisor:
                 self._reload()
             elif number in (signal.SIGTSTP, signal.SIGUSR1):
                 logger.info("quiet: finishes what runs, claims no more")
+                self._is_quiet = True
                 self._tell_all("quiet")
             elif number == signal.SIGTTIN:
                 self._tell_all("dump")

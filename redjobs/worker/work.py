@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Any
 
 from redjobs.current import CurrentJob, current
@@ -159,14 +160,25 @@ def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
     try:
         if hooks.has("run"):
             with hooks.around("run", CurrentJob(work)):
-                work.outcome = Completed(call())
+                work.outcome = Completed(_plain(call()))
         else:
-            work.outcome = Completed(call())
+            work.outcome = Completed(_plain(call()))
     except BaseException as exception:  # noqa: BLE001 - see above
         work.outcome = failed(work, exception)
     finally:
         work.finished_at = time.monotonic()
         current.reset(token)
+
+
+def _plain(result: object) -> object:
+    """What a plain handler returned; a coroutine that nobody awaited is no result."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise TypeError(
+            "the handler returned a coroutine: a decorator hides that it is `async def`;"
+            " let the decorator's wrapper be `async def` too"
+        )
+    return result
 
 
 async def execute_async(work: Work, call: Awaitable[object], hooks: Hooks) -> None:

@@ -15,11 +15,12 @@ import redis
 
 from redjobs.registry import Registry
 from redjobs.registry import registry as shared_registry
-from redjobs.worker.bench import Bench, Surroundings
+from redjobs.worker.bench import Bench
 from redjobs.worker.link import Link
 from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Seat
+from redjobs.worker.station import Surroundings
 from redjobs.worker.upkeep import Upkeep
 
 logger = logging.getLogger("redjobs.worker")
@@ -104,6 +105,7 @@ class Worker:
             elif number == signal.SIGTTIN:
                 dump_threads()
             elif number in _QUIETS:
+                logger.info("quiet: finishes what runs, claims no more")
                 self._loop.quiet()
         if self._seat is not None:
             self._obey_supervisor(self._seat)

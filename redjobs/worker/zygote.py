@@ -32,7 +32,9 @@ _FDS = 3
 
 def main(channel_fd: int) -> int:
     """Import the app, then fork a child for every request, until the supervisor is gone."""
+    # A signal to all processes is for the supervisor to act on; this one ends when that one does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sock = socket.socket(fileno=channel_fd)
     told, _ = _receive(sock)
     if told is None:
@@ -80,6 +82,7 @@ def _be_child(told: dict[str, Any], fds: list[int]) -> NoReturn:
     try:
         faulthandler.enable(crashes_fd)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         options = WorkerOptions.from_dict(told["options"])
         channel = Channel(socket.socket(fileno=channel_fd))
         code = serve(channel, board_fd, server_from_dict(told["server"]), options)

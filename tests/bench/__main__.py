@@ -1,11 +1,11 @@
 """redjobs beside its peers, measured in one run.
 
-  scripts/bench                    everything; takes hours, and wants a quiet machine
-  scripts/bench --quick            minutes: the cases that matter most, few rounds
-  scripts/bench --smoke            seconds: does every case run, and are all jobs counted?
-  scripts/bench --only drain,latency,redjobs,ideal,rq
-  scripts/bench --page --json FILE     write docs/performance.md and its plots as well
-  scripts/bench --page --from FILE...  write them from earlier runs
+scripts/bench                    everything; takes hours, and wants a quiet machine
+scripts/bench --quick            minutes: the cases that matter most, few rounds
+scripts/bench --smoke            seconds: does every case run, and are all jobs counted?
+scripts/bench --only drain,latency,redjobs,ideal,rq
+scripts/bench --page --json FILE     write docs/performance.md and its plots as well
+scripts/bench --page --from FILE...  write them from earlier runs
 """
 
 from __future__ import annotations

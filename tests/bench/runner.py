@@ -128,9 +128,7 @@ class Run:
                 self.results.about.setdefault("server", block.server.version)
                 self.results.versions.setdefault(peer.name, block.versions)
                 metrics = case.measure(block)
-                return self._sample(
-                    Sample(case.name, peer.name, variant, metrics, pings=round(block.pings))
-                )
+                return self._sample(Sample(case.name, peer.name, variant, metrics, pings=round(block.pings)))
         except NotOffered as error:
             reason = f"has no way to {error}"
             return self._sample(Sample(case.name, peer.name, variant, reason=reason))

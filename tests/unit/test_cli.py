@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -104,7 +105,7 @@ def test_what_is_no_queue(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["critical", "critical=", "=2", "critical=0", "critical=x", "critical=-1", ",=2"]
+    "text", ["critical", "critical:", ":2", "critical:0", "critical:x", "critical:-1", ",:2"]
 )
 def test_what_is_no_pool(text: str) -> None:
     with pytest.raises(SettingsError, match="--pool"):
@@ -160,10 +161,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 def test_a_worker_without_flags_has_the_defaults_of_its_options(started: Started) -> None:
     started("--app", "shop.jobs")
-    assert started.options == WorkerOptions(apps=("shop.jobs",))
+    assert started.options == WorkerOptions(apps=("shop.jobs",), processes=CORES)
     assert str(started.server) == "redis://localhost:1/3"
     assert started.logs == {"level": "INFO", "fmt": "text", "colour": None}
 
+
+CORES = os.cpu_count() or 1
 
 #: For each option of a worker: how it is said, and what becomes of it.
 FLAGS: dict[str, tuple[tuple[str, ...], Any]] = {
@@ -173,7 +176,7 @@ FLAGS: dict[str, tuple[tuple[str, ...], Any]] = {
     "min_priority": (("--min-priority", "-7"), -7),
     "max_priority": (("--max-priority", "7"), 7),
     "prefix": (("--prefix", "other"), "other"),
-    "pools": (("--pool", "a=2", "--pool", "b,c=4"), ((("a",), 2), (("b", "c"), 4))),
+    "pools": (("--pool", "a:2", "--pool", "b,c:4"), ((("a",), 2), (("b", "c"), 4))),
     "apps": (("--app", "shop.mail"), ("shop.jobs", "shop.mail")),
     "processes": (("--processes", "0"), 0),
     "threads": (("--threads", "8"), 8),
@@ -203,8 +206,8 @@ def test_a_flag_sets_its_option_and_no_other(started: Started, name: str) -> Non
     words, wanted = FLAGS[name]
     started("--app", "shop.jobs", *words)
     assert getattr(started.options, name) == wanted
-    plain_ones = {"apps": ("shop.jobs",), "queues": started.options.queues, name: wanted}
-    assert started.options == replace(WorkerOptions(), **plain_ones)
+    plain_ones = {"apps": ("shop.jobs",), "queues": started.options.queues, "processes": CORES}
+    assert started.options == replace(WorkerOptions(), **(plain_ones | {name: wanted}))
 
 
 def test_flags_may_come_from_the_environment(started: Started) -> None:
@@ -235,7 +238,7 @@ def test_flags_may_come_from_the_environment(started: Started) -> None:
     [
         ((), "$REDJOBS_APP"),
         (("--app", "x", "a", "--queues", "b"), "once"),
-        (("--app", "x", "a", "--pool", "b=2"), "once"),
+        (("--app", "x", "a", "--pool", "b:2"), "once"),
         (("--app", "x", "--min-priority", "2", "--max-priority", "1"), "higher than"),
         (("--app", "x", "--lease", "100ms"), "--lease"),
         (("--app", "x", "--name", "a b"), "worker"),

@@ -447,6 +447,7 @@ def test_requeue_knows_the_list_that_the_job_goes_to() -> None:
             KEYS.ready,
             KEYS.levels,
             KEYS.unique("reminder:7"),
+            KEYS.cancels,
             KEYS.stats,
         ],
         [LATE, "reminder:7", 5, BELL],

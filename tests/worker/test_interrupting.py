@@ -78,13 +78,13 @@ STUBBORN = {
 }
 
 
-@pytest.mark.parametrize("kind", STUBBORN)
+@pytest.mark.parametrize("how", STUBBORN)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_job_that_ignores_its_timeout_is_ended_with_its_process(
-    queue: Queue, worker: Start, runs: Runs, kind: str, threads: int
+    queue: Queue, worker: Start, runs: Runs, how: str, threads: int
 ) -> None:
     """Its neighbours run again, and are not charged."""
-    handler, args = STUBBORN[kind]
+    handler, args = STUBBORN[how]
     worker(processes=1, threads=threads)
     job = queue.options(timeout=0.5, max_attempts=1).enqueue(handler, *args)
     runs.wait("start", job_id=job.id)

@@ -145,11 +145,12 @@ def test_a_second_signal_stops_at_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("preload", [False, True])
 def test_a_signal_to_all_processes_is_one_signal(
-    queue: Queue, worker: Start, runs: Runs, gate: Path, number: signal.Signals
+    queue: Queue, worker: Start, runs: Runs, gate: Path, number: signal.Signals, preload: bool
 ) -> None:
     """Ctrl-C reaches the children of a terminal too, and Heroku signals all processes."""
-    process = worker(processes=2, grace=60.0)
+    process = worker(processes=2, grace=60.0, preload=preload)
     job = queue.enqueue(handlers.clean_up, str(gate), "runs")
     runs.wait("start")
     process.send_all(number)

@@ -31,7 +31,6 @@ class Producer(Adapter):
     async def enqueue_at(self, job: str, number: int, moment: float) -> None:
         await TASKS[job].options(eta=moment).enqueue(number, TEXT)
 
-
     def worker(self, kind: str, processes: int) -> list[Command]:
         command = [program("blitzq"), "worker", "tests.bench.peers.blitzq:queue", "--queues", "bench"]
         command += ["--workers", str(processes)]

@@ -1,6 +1,6 @@
 """docket (on PyPI: pydocket): https://docket.lol
 
-    python -m tests.bench.peers.docket URL      a worker with the best settings
+python -m tests.bench.peers.docket URL      a worker with the best settings
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def work(url: str) -> None:
     async with docket.Docket(name="bench", url=url, execution_ttl=timedelta(0)) as made:
         for task in tasks:
             made.register(task)
-        async with docket.Worker(made, concurrency=100, **options) as worker:
+        async with docket.Worker(made, concurrency=50, **options) as worker:
             await worker.run_forever()
 
 

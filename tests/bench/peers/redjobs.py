@@ -8,7 +8,6 @@ from redjobs import AsyncQueue, Queue, call
 from tests.bench.peers.adapter import EVERY, JOBS, TEXT, Adapter, Command, module
 
 
-
 class Producer(Adapter):
     """`Queue`, and `AsyncQueue` where coroutines enqueue together."""
 

@@ -1,0 +1,129 @@
+"""Coroutines, many at a time, on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from redjobs.errors import JobCancelled
+from redjobs.worker.station import Station, Surroundings
+from redjobs.worker.work import Work, execute_async, if_killed
+
+
+class EventLoop(Station):
+    """Coroutines, many at a time, on an event loop in a thread of its own."""
+
+    def __init__(self, around: Surroundings, concurrency: int, first_slot: int) -> None:
+        super().__init__(around)
+        self._concurrency = concurrency
+        self._free_slots = list(range(first_slot, first_slot + concurrency))
+        #: Submitted and not started: a batch of unknown kind may hold more than there are slots.
+        self._line: deque[Work] = deque()
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._reporting = False
+        self._loop = _new_event_loop()
+        threading.Thread(target=self._turn, name="redjobs-loop", daemon=True).start()
+
+    def _turn(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def free(self) -> int:
+        return self._concurrency - len(self.active)
+
+    def submit(self, works: list[Work]) -> None:
+        for work in works:
+            self.active[work.key] = work
+        self._line.extend(works)
+        self._loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        while self._free_slots:
+            try:
+                work = self._line.popleft()
+            except IndexError:  # nothing waits any more: `withdraw` may have been here
+                return
+            number = self._free_slots.pop()
+            self._tasks[work.key] = self._loop.create_task(self._run(work, number))
+
+    def withdraw(self) -> list[Work]:
+        taken: list[Work] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                taken.append(self._line.popleft())
+                self.active.pop(taken[-1].key, None)
+        return taken
+
+    async def _run(self, work: Work, number: int) -> None:
+        if self.around.slots is not None:
+            self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
+        if work.handler is not None:
+            coroutine = work.handler.fn(*work.args, **work.kwargs)
+            await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
+        if self.around.slots is not None:
+            self.around.slots.vacate(number)
+        self._free_slots.append(number)
+        self._tasks.pop(work.key, None)
+        self.active.pop(work.key, None)
+        self.around.done.append(work)
+        self._start()
+        if not self._reporting:
+            self._reporting = True
+            self._loop.call_soon(self._report)
+
+    def _report(self) -> None:
+        # Everything that ends in one turn of the loop is reported together.
+        self._reporting = False
+        self.around.wake()
+
+    def interrupt(self, work: Work, exception: BaseException) -> None:
+        # A cancelled job's coroutine sees an ordinary cancellation; other reasons it sees themselves.
+        work.interrupt = None if isinstance(exception, JobCancelled) else exception
+        self._loop.call_soon_threadsafe(self._cancel, work)
+
+    def _cancel(self, work: Work) -> None:
+        if work.key in self._tasks:
+            self._tasks[work.key].cancel()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class _Interruptible:
+    """Awaits a coroutine; where its task is cancelled for a reason, the coroutine sees the reason."""
+
+    def __init__(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        inner = self._coroutine
+        error: BaseException | None = None
+        while True:
+            try:
+                waits_for = inner.throw(error) if error is not None else inner.send(None)
+            except StopIteration as stop:
+                return stop.value
+            error = None
+            try:
+                yield waits_for
+            except asyncio.CancelledError as cancelled:
+                error, self._work.interrupt = self._work.interrupt or cancelled, None
+            except BaseException as raised:  # noqa: BLE001 - it belongs to the coroutine
+                error = raised

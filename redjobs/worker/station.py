@@ -1,0 +1,52 @@
+"""What all ways to run a handler have in common."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from redjobs.hooks import Hooks
+from redjobs.worker.slots import Slots
+from redjobs.worker.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all stations of a process share."""
+
+    #: Wakes the claim thread: there is something in `done`.
+    wake: Callable[[], None]
+    hooks: Hooks
+    #: Where a supervisor sees what runs.
+    slots: Slots | None = None
+    #: Works that are over.
+    done: deque[Work] = field(default_factory=deque)
+
+
+class Station:
+    """One way to run works."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        #: Submitted and not over. By claim: a job may come back to a worker that lost and still runs it.
+        self.active: dict[tuple[str, str], Work] = {}
+
+    def free(self) -> int:
+        """How many more works could be started soon."""
+        raise NotImplementedError
+
+    def submit(self, works: list[Work]) -> None:
+        """Run these works, in this order."""
+        raise NotImplementedError
+
+    def interrupt(self, work: Work, exception: BaseException) -> None:
+        """Raise an exception inside the handler of a running work, if that can be done."""
+        raise NotImplementedError
+
+    def withdraw(self) -> list[Work]:
+        """Take back works that have not started."""
+        return []
+
+    def stop(self) -> None:
+        """No more works will be submitted; let go of threads that are idle."""

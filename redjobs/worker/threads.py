@@ -1,0 +1,158 @@
+"""Plain functions: in the main thread, one at a time, or in several threads."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from redjobs.worker.station import Station, Surroundings
+from redjobs.worker.work import Work, execute, failed, if_killed
+
+#: A batch is what can be started within this time, by the durations seen lately.
+_BATCH_SECONDS = 0.02
+_MOST = 500
+#: Finished works are reported at least this often while more are running.
+_REPORT_SECONDS = 0.005
+
+
+class Threaded(Station):
+    """Works wait in a line; one or more threads serve it."""
+
+    def __init__(self, around: Surroundings, threads: int) -> None:
+        super().__init__(around)
+        self._line: SimpleQueue[Work | None] = SimpleQueue()
+        self._threads = threads
+        self._seconds = _BATCH_SECONDS
+        self._reported = 0.0
+
+    def free(self) -> int:
+        most = max(1, min(_MOST, int(_BATCH_SECONDS / max(self._seconds, 1e-6))))
+        oldest = next(iter(list(self.active.values())), None)
+        running = time.monotonic() - oldest.started_at if oldest and oldest.started_at else 0.0
+        if running > _BATCH_SECONDS:
+            # A long job, whatever the ones before it were like: nothing may wait for it.
+            most = 1
+        return most * self._threads - len(self.active)
+
+    def submit(self, works: list[Work]) -> None:
+        for work in works:
+            self.active[work.key] = work
+            self._line.put(work)
+
+    def withdraw(self) -> list[Work]:
+        taken: list[Work] = []
+        with contextlib.suppress(Empty):
+            while True:
+                work = self._line.get_nowait()
+                if work is not None:
+                    taken.append(work)
+                    self.active.pop(work.key, None)
+        return taken
+
+    def _serve(self, begins: Callable[[Work | None], None], number: int) -> None:
+        line, active, around = self._line, self.active, self.around
+        slots, hooks = around.slots, around.hooks
+        while (work := line.get()) is not None:
+            try:
+                begins(work)
+                if slots is not None:
+                    slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
+                if work.handler is not None:
+                    execute(work, partial(work.handler.fn, *work.args, **work.kwargs), hooks)
+            except BaseException as late:  # noqa: BLE001 - an interrupt that came just behind the handler
+                work.outcome = work.outcome or failed(work, late)
+            self._ends(begins)
+            if slots is not None:
+                slots.vacate(number)
+            active.pop(work.key, None)
+            around.done.append(work)
+            self._seconds += 0.2 * (work.finished_at - work.started_at - self._seconds)
+            if line.empty() or work.finished_at - self._reported > _REPORT_SECONDS:
+                self._reported = work.finished_at
+                around.wake()
+
+    @staticmethod
+    def _ends(begins: Callable[[Work | None], None]) -> None:
+        """The handler is over: from here on no interrupt may hit what runs next."""
+        while True:
+            try:
+                begins(None)
+                return
+            except BaseException:  # noqa: BLE001 - an interrupt for the job that is over
+                continue
+
+
+class MainThread(Threaded):
+    """Plain functions, one at a time, in the process's main thread: signals work there."""
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__(around, threads=1)
+        self._running: Work | None = None
+
+    def serve(self) -> None:
+        """Run works until `stop`. Called in the main thread."""
+        before = signal.signal(signal.SIGALRM, self._on_alarm)
+        try:
+            self._serve(self._begins, 0)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+    def _begins(self, work: Work | None) -> None:
+        self._running = work
+
+    def interrupt(self, work: Work, exception: BaseException) -> None:
+        work.interrupt = exception
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    def _on_alarm(self, _signum: int, _frame: Any) -> None:
+        work = self._running
+        if work is not None and work.interrupt is not None:
+            exception, work.interrupt = work.interrupt, None
+            raise exception
+
+    def stop(self) -> None:
+        self._line.put(None)
+
+
+class Threads(Threaded):
+    """Plain functions that wait for something else, several at a time."""
+
+    def __init__(self, around: Surroundings, threads: int) -> None:
+        super().__init__(around, threads)
+        self._running: dict[int, Work] = {}
+        self._lock = threading.Lock()
+        for number in range(threads):
+            name = f"redjobs-{number + 1}"
+            threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
+
+    def _work(self, number: int) -> None:
+        self._serve(partial(self._begins, threading.get_ident()), number)
+
+    def _begins(self, ident: int, work: Work | None) -> None:
+        if work is not None:
+            self._running[ident] = work
+        elif ident in self._running:
+            with self._lock:
+                ended = self._running.pop(ident, None)
+                if ended is not None and ended.interrupt is not None:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+
+    def interrupt(self, work: Work, exception: BaseException) -> None:
+        # A thread takes an exception class only, between two bytecodes; `work.interrupt` says more.
+        with self._lock:
+            work.interrupt = exception
+            for ident, running in list(self._running.items()):
+                if running is work:
+                    kind = ctypes.py_object(type(exception))
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), kind)
+
+    def stop(self) -> None:
+        for _ in range(self._threads):
+            self._line.put(None)

@@ -1,0 +1,50 @@
+"""The bench itself: every case runs, all jobs are counted, and the page can be written. No timings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench import page
+from tests.bench.cases import CASES
+from tests.bench.results import load
+from tests.bench.roster import PEERS
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bench") / "results.json"
+    own = ",".join(peer.name for peer in PEERS if peer.own)
+    assert bench.main(["--smoke", "--only", own, "--json", str(path)]) == 0
+    return path
+
+
+def test_every_case_runs_and_all_jobs_are_counted(results: Path) -> None:
+    found = load([results])
+    assert {sample.case for sample in found.samples if sample.metrics} == {case.name for case in CASES}
+    assert not [sample for sample in found.samples if sample.reason]
+
+
+def test_the_page_says_what_was_found(results: Path, tmp_path: Path) -> None:
+    page.write(load([results]), tmp_path)
+    text = (tmp_path / "performance.md").read_text()
+    for case in CASES:
+        assert case.title[1:] in text
+    for peer in ("redjobs", "ideal", "bare list", "redis-py alone"):
+        assert peer in text
+    for plot in tmp_path.glob("*.svg"):
+        assert f"]({plot.name})" in text
+
+
+def test_peers_are_pinned_and_their_settings_are_told() -> None:
+    for peer in PEERS:
+        assert all("==" in package for package in (*peer.packages, *peer.best_packages)), peer.name
+        assert peer.default, peer.name
+        assert peer.own or peer.best, peer.name
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="no case and no peer: drian"):
+        bench.main(["--only", "drian"])
