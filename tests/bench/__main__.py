@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench import cases, page, roster, scale, tables
-from tests.bench.cases import Case
+from tests.bench.cases.case import Case
 from tests.bench.environments import ROOT
-from tests.bench.roster import Peer
 from tests.bench.results import Results, load
+from tests.bench.roster import Peer
 from tests.bench.runner import Run
 
 #: Results go here unless `--json` says otherwise; git ignores it.

@@ -8,6 +8,7 @@ A line of JSON in is a request, a line of JSON out its answer; all other output 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -167,10 +168,8 @@ def main(name: str, url: str, mode: str, packages: Sequence[str]) -> None:
     adapter: Adapter = import_module(f"tests.bench.peers.{name}").Producer(url, mode)
     factory = None
     if mode == "best" and adapter.is_async:
-        try:
+        with contextlib.suppress(ImportError):
             factory = import_module("uvloop").new_event_loop
-        except ImportError:
-            pass
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(Agent(adapter, board, packages), adapter, out))
 

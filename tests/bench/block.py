@@ -15,11 +15,11 @@ from typing import Self
 from tests.bench import server as servers
 from tests.bench.board import BOARD, Board
 from tests.bench.environments import ROOT, python_of
-from tests.bench.roster import Peer
 from tests.bench.peers.adapter import KIND, MODE, URL
 from tests.bench.producer import Producer
 from tests.bench.programs import Program
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 _LOOK_SECONDS = 0.005

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import tables
-from tests.bench.cases import BY_NAME, Case
+from tests.bench.cases import BY_NAME
+from tests.bench.cases.case import Case
 from tests.bench.plots import Bar, bars
 from tests.bench.results import Results, Variant
 from tests.bench.targets import US, judge
@@ -49,25 +50,26 @@ def _head(results: Results) -> str:
     return f"""\
 # Performance
 
-redjobs beside its peers: one run, the same machine, server and handlers. This page is written by `scripts/bench
---page`; [performance.json](performance.json) has every sample.
+redjobs beside its peers: one run, the same machine, server and handlers. This page is written by
+`scripts/bench --page`; [performance.json](performance.json) has every sample.
 
 | | |
 |---|---|
 | machine | {about["machine"]} |
-| server | {about.get("server", "unknown")} on loopback TCP, a fresh one for each measurement, no persistence unless said |
+| server | {about.get("server", "unknown")} on loopback, fresh for each measurement, no persistence unless said |
 | Python | {about["python"]}; peers that need a newer one have theirs, see below |
 | redjobs | {about["redjobs"]}, {about["commit"]} |
 | date | {about["date"]}, {about.get("seconds", 0) / 60:.0f} minutes, scale `{about["scale"]}` |
 | rounds | {rounds}; figures are medians |
 
-**Read ratios, not absolutes.** Every case goes round by round over all peers, so that what disturbs the machine
-disturbs all of them. The handler takes two small arguments and counts itself in shared memory: a rate is of jobs
-that ran, each exactly once, and a run in which one did not is no result. "default" is a peer as it comes, "best" has
-the settings that its documents recommend for speed; both stand in [the settings](#settings). *ideal* is redjobs' own
-scripts on a raw socket in the leanest loop that can be written: the limit of this design in one Python process.
-*bare list* is LPUSH, RPOPLPUSH and LREM without any script: what a queue could reach that knows no ids, schedules,
-retries or fences. *redis-py alone* is redjobs' enqueue script called through redis-py and nothing else."""
+**Read ratios, not absolutes.** Every case goes round by round over all peers, so that what disturbs the
+machine disturbs all of them. The handler takes two small arguments and counts itself in shared memory: a
+rate is of jobs that ran, each exactly once, and a run in which one did not is no result. "default" is a peer
+as it comes, "best" has the settings that its documents recommend for speed; both stand in
+[the settings](#settings). *ideal* is redjobs' own scripts on a raw socket in the leanest loop that can be
+written: the limit of this design in one Python process. *bare list* is LPUSH, RPOPLPUSH and LREM without any
+script: what a queue could reach that knows no ids, schedules, retries or fences. *redis-py alone* is redjobs'
+enqueue script called through redis-py and nothing else."""
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -91,7 +93,8 @@ def _bold(word: str) -> str:
 
 def _case(results: Results, case: Case) -> str:
     width = len(case.columns)
-    rows, missing = [], {}
+    rows: list[list[str]] = []
+    missing: dict[tuple[str, str], list[str]] = {}
     for peer, variant, *cells in tables.rows(results, case):
         name = f"**{peer}**" if peer == US else peer
         if len(cells) == width:
@@ -132,8 +135,9 @@ _REPEAT = """\
     scripts/bench --only drain,redjobs,ideal,rq
     scripts/bench --page                 writes this page as well
 
-Peers are installed once, each into an environment of its own under `${XDG_CACHE_HOME:-~/.cache}/redjobs-bench`, at
-the versions in `tests/bench/roster.py`. A peer is one small file in `tests/bench/peers/`: corrections are welcome."""
+Peers are installed once, each into an environment of its own under
+`${XDG_CACHE_HOME:-~/.cache}/redjobs-bench`, at the versions in `tests/bench/roster.py`. A peer is one small
+file in `tests/bench/peers/`: corrections are welcome."""
 
 
 # Plots ------------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def bars(title: str, rows: Sequence[Bar], unit: str) -> str:
             f'<text x="{_LEFT - 8}" y="{y + 14}" text-anchor="end" fill="#1f2328"{weight}>'
             f"{escape(row.label)}</text>",
             f'<rect x="{_LEFT}" y="{y + 3}" width="{width:.1f}" height="{_ROW - 6}" fill="{colour}"/>',
-            f'<text x="{_LEFT + width + 6:.1f}" y="{y + 14}" fill="#1f2328"{weight}>{_text(row.value)}</text>',
+            f'<text x="{_LEFT + width + 6:.1f}" y="{y + 14}" fill="#1f2328"{weight}>'
+            f"{_text(row.value)}</text>",
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
 
 #: Requests that not every peer can answer, in words.
 _IN_WORDS = {"enqueue_many": "enqueue many at once", "together": "enqueue from coroutines"}
@@ -62,7 +62,7 @@ class Producer:
             readable, _, _ = select.select([fd], [], [], max(0.0, until - time.monotonic()))
             if not readable:
                 raise self._failed("no answer in time")
-            part = self._process.stdout.read1(1 << 20)
+            part = os.read(fd, 1 << 20)
             if not part:
                 raise self._failed("it has ended")
             self._heard += part

@@ -15,12 +15,12 @@ from typing import Any
 
 from redjobs.version import __version__
 from tests.bench.block import Block
-from tests.bench.cases import Case
+from tests.bench.cases.case import Case
 from tests.bench.cases.cost import VALKEY
 from tests.bench.environments import ROOT, CannotInstall, python_of
-from tests.bench.roster import Peer
 from tests.bench.producer import NotOffered
 from tests.bench.results import Results, Sample, Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 from tests.bench.server import binary_of
 

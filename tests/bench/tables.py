@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.bench.cases import BY_NAME, Case
+from tests.bench.cases import BY_NAME
+from tests.bench.cases.case import Case
 from tests.bench.results import Results, Sample, Variant
 from tests.bench.targets import judge
 
@@ -29,12 +30,13 @@ def number(value: float | None) -> str:
 
 def rows(results: Results, case: Case) -> list[list[str]]:
     """Peer, conditions and medians of each column; a reason instead where nothing was reached."""
-    table = []
-    for variant in results.variants(case.name):
-        for peer in results.peers(case.name):
-            if any(s.peer == peer and s.variant == variant and s.case == case.name for s in results.samples):
-                table.append([peer, str(variant), *_cells(results, case, peer, variant)])
-    return table
+    measured = {(s.peer, s.variant) for s in results.samples if s.case == case.name}
+    return [
+        [peer, str(variant), *_cells(results, case, peer, variant)]
+        for variant in results.variants(case.name)
+        for peer in results.peers(case.name)
+        if (peer, variant) in measured
+    ]
 
 
 def _cells(results: Results, case: Case, peer: str, variant: Variant) -> list[str]:

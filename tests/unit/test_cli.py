@@ -226,10 +226,10 @@ def test_flags_may_come_from_the_environment(started: Started) -> None:
     assert started.logs["fmt"] == "json"
     started("c", REDJOBS_APP="shop.jobs,shop.mail", REDJOBS_QUEUES="a:2,b")
     assert (started.options.queues, started.options.apps) == (("c",), ("shop.jobs", "shop.mail"))
-    started(REDJOBS_APP="shop.jobs", REDJOBS_POOL="a=2 a,b=4")
+    started(REDJOBS_APP="shop.jobs", REDJOBS_POOL="a:2 a,b=4")
     assert started.options.pools == ((("a",), 2), (("a", "b"), 4))
     assert started.options.queues == ("a", "b")
-    started("--queues", "c", REDJOBS_APP="shop.jobs", REDJOBS_POOL="a=2 b,c=4")
+    started("--queues", "c", REDJOBS_APP="shop.jobs", REDJOBS_POOL="a:2 b,c=4")
     assert started.options == replace(WorkerOptions(), queues=("c",), apps=("shop.jobs",))
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.block import Block
-from tests.bench.roster import ASYNC, SYNC, Peer
 from tests.bench.results import Variant
+from tests.bench.roster import ASYNC, SYNC, Peer
 from tests.bench.scale import Scale
 
 Metrics = dict[str, Any]

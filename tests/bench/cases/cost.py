@@ -10,9 +10,9 @@ import time
 from tests.bench.block import Block
 from tests.bench.cases.case import Case, Metrics, each_mode_of_queues, kind_of
 from tests.bench.environments import ROOT
-from tests.bench.roster import Peer
 from tests.bench.programs import usage, wait_for_silence
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 _DAY = 86_400.0

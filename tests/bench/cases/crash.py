@@ -8,8 +8,8 @@ import time
 
 from tests.bench.block import Block, Unproven
 from tests.bench.cases.case import Case, Metrics, kind_of
-from tests.bench.roster import Peer
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 WORKER, CHILD = "worker killed", "its child killed"

@@ -6,8 +6,8 @@ import time
 
 from tests.bench.block import Block
 from tests.bench.cases.case import Case, Metrics, each_mode_of_queues, kind_of, quantile, quantiles_ms
-from tests.bench.roster import Peer
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 _DAY = 86_400.0

@@ -6,9 +6,9 @@ import time
 
 from tests.bench.block import Block, Unproven
 from tests.bench.cases.case import Case, Metrics, kind_of
-from tests.bench.roster import Peer
 from tests.bench.programs import usage
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.bench.block import Block
 from tests.bench.cases.case import Case, Metrics, each_mode, each_mode_of_queues
-from tests.bench.roster import Peer
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 #: Jobs per second, roughly: of one by one, in bulk, and of a hundred coroutines.

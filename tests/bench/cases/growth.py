@@ -6,9 +6,9 @@ import time
 
 from tests.bench.block import Block
 from tests.bench.cases.case import Case, Metrics
-from tests.bench.roster import Peer
 from tests.bench.peers.adapter import EVERY
 from tests.bench.results import Variant
+from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 SMALL, BIG = "a hundredth", "very many"

@@ -24,6 +24,7 @@ from tests.bench.peers.adapter import JOBS, TEXT, Adapter, Command, address, mod
 
 _KEYS = Keys("bench")
 _BATCH = 500
+_HANDLERS = {name.encode(): fn for name, fn in JOBS.items()}
 
 
 class Wire:
@@ -90,6 +91,10 @@ class Producer(Adapter):
         return [module("tests.bench.peers.ideal", self.url)] * processes
 
 
+#: An id and the fields of its hash.
+Claim = tuple[bytes, list[bytes]]
+
+
 def work(url: str) -> None:
     """Take, begin, run and complete, until the process is killed."""
     wire, worker = Wire(url), new_worker()
@@ -97,36 +102,31 @@ def work(url: str) -> None:
     wire.call("EVALSHA", SCRIPTS["heartbeat"].sha, 1, _KEYS.workers, 600_000, 1, worker)
     names = (processing, _KEYS.workers, _KEYS.scheduled, _KEYS.ready, _KEYS.levels)
     take = ("EVALSHA", SCRIPTS["take"].sha, 5, *names, worker, _BATCH, 500, BELL, "", "")
-    handlers = {name.encode(): fn for name, fn in JOBS.items()}
-    unpack = msgpack.unpackb
     ids: list[bytes] = wire.call(*take)[4]
-    claims: list[Any] = []
+    claims: list[Claim] = []
     done: list[bytes] = []
     token = done_token = ""
     while True:
         # Under way at once: what is done, what was taken, and what comes after that.
         begun_token = new_token()
-        commands = []
-        if done:
-            commands.append(_complete(processing, done_token, done))
-        if ids:
-            commands.append(_begin(processing, worker, begun_token, ids))
-        wire.send(*commands, take)
-        for entry in claims:
-            args, kwargs = unpack(entry[b"args"])
-            handlers[entry[b"name"]](*args, **kwargs)
-        running, claims = [entry[b"id"] for entry in claims], []
-        if done:
+        complete = [_complete(processing, done_token, done)] if done else []
+        begin = [_begin(processing, worker, begun_token, ids)] if ids else []
+        wire.send(*complete, *begin, take)
+        _run(claims)
+        done, done_token, token = [job_id for job_id, _ in claims], token, begun_token
+        for _ in complete:
             wire.read()
-        if ids:
-            for job_id, fields in zip(ids, wire.read()[2], strict=True):
-                entry = dict(zip(fields[::2], fields[1::2], strict=True))
-                entry[b"id"] = job_id
-                claims.append(entry)
-        done, done_token = running, token
-        token, ids = begun_token, wire.read()[4]
+        claims = list(zip(ids, wire.read()[2], strict=True)) if begin else []
+        ids = wire.read()[4]
         if not (done or claims or ids):
             time.sleep(0.001)
+
+
+def _run(claims: list[Claim]) -> None:
+    for _, fields in claims:
+        entry = dict(zip(fields[::2], fields[1::2], strict=True))
+        args, kwargs = msgpack.unpackb(entry[b"args"])
+        _HANDLERS[entry[b"name"]](*args, **kwargs)
 
 
 def _complete(processing: str, token: str, ids: list[bytes]) -> tuple[Any, ...]:
