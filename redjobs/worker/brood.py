@@ -22,6 +22,9 @@ from redjobs.worker.slots import Running, Slots, shared_file
 #: The exit code of a child that could not import its app.
 CANNOT_IMPORT = 2
 _LAST_WORDS_BYTES = 2_000
+#: More deaths than this per child within this time, and the next child has to wait.
+_DEATHS_AT_ONCE = 4
+_DEATHS_SECONDS = 30.0
 
 
 class Child:
@@ -88,6 +91,25 @@ class Child:
         self.channel.close()
         self.slots.close()
         os.close(self._crashes_fd)
+
+
+class Deaths:
+    """How often children died lately, and when the next one may be born.
+
+    Who dies now and then is replaced at once; children that die like flies wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._at: list[float] = []
+        #: Monotonic time.
+        self.next_birth_at = 0.0
+
+    def count(self, *, children: int) -> None:
+        """One of so many children has died."""
+        now = time.monotonic()
+        self._at = [at for at in self._at if now - at < _DEATHS_SECONDS] + [now]
+        excess = len(self._at) - _DEATHS_AT_ONCE * children
+        self.next_birth_at = now + min(10.0, 0.1 * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
 
 
 def _signal_name(number: int) -> str:

@@ -18,7 +18,7 @@ from redjobs import connect
 from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
-from redjobs.worker.brood import Child, Spawner
+from redjobs.worker.brood import Child, Deaths, Spawner
 from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import Health
 from redjobs.worker.link import LOST, Link
@@ -39,9 +39,7 @@ _WEDGED_SECONDS = 60.0
 _LEAVE_SECONDS = 3.0
 #: So many deaths in a row before a child was ready end the worker.
 _MOST_FALSE_STARTS = 3
-#: More deaths than this per child within this time, and the next child has to wait.
-_DEATHS_AT_ONCE = 4
-_DEATHS_SECONDS = 30.0
+
 
 _SIGNALS = (
     signal.SIGTERM,
@@ -83,10 +81,9 @@ class Supervisor:
         self._children: list[Child] = []
         #: Children that are to be replaced one by one, for a reload.
         self._outdated: deque[Child] = deque()
-        #: Monotonic times of deaths lately.
-        self._deaths: list[float] = []
+        self._deaths = Deaths()
         self._false_starts = 0
-        self._spawn_at = self._keep_at = 0.0
+        self._keep_at = 0.0
         self._stop_at: float | None = None
         self._stops = 0
         self._was_ready = self._has_checked = self._is_quiet = False
@@ -185,7 +182,7 @@ class Supervisor:
                 heir.replaces = None
         stopping = self._stop_at is not None
         # One that was not ready yet, and is told to stop by whoever told us, has nothing to clear up.
-        is_clean = child.status == 0 and bool(child.leaving) or (stopping and not child.is_ready)
+        is_clean = (child.status == 0 and bool(child.leaving)) or (stopping and not child.is_ready)
         if not is_clean:
             # Where we killed it, we know the culprit: its neighbours are not.
             charge = not child.overran and not (stopping and child.killed_for)
@@ -209,11 +206,7 @@ class Supervisor:
         if child.replaces is not None:
             logger.error("the reload is given up: the old children go on")
             self._outdated.clear()
-        # Who dies now and then is replaced at once; children that die like flies wait for each other.
-        now = time.monotonic()
-        self._deaths = [at for at in self._deaths if now - at < _DEATHS_SECONDS] + [now]
-        excess = len(self._deaths) - _DEATHS_AT_ONCE * sum(pool.wanted for pool in self._pools)
-        self._spawn_at = now + min(10.0, 0.1 * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
+        self._deaths.count(children=sum(pool.wanted for pool in self._pools))
 
     def _give_up(self, why: str, code: int = 1) -> None:
         if why:
@@ -222,7 +215,7 @@ class Supervisor:
         self._stop(0)
 
     def _spawn_missing(self) -> None:
-        if time.monotonic() < self._spawn_at:
+        if time.monotonic() < self._deaths.next_birth_at:
             return
         for pool in self._pools:
             present = [

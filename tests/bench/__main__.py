@@ -37,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if told.json:
             results.save(told.json)
     else:
-        # Whoever ends us ends the servers and workers, too: their blocks are left.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         results = _run(told)
         results.save(told.json or RESULTS)
     print(tables.report(results))
@@ -106,4 +104,6 @@ def _failures(results: Results) -> int:
 
 
 if __name__ == "__main__":
+    # Whoever ends us ends the servers and workers, too: their blocks are left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

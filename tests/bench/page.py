@@ -56,7 +56,7 @@ redjobs beside its peers: one run, the same machine, server and handlers. This p
 | | |
 |---|---|
 | machine | {about["machine"]} |
-| server | {about.get("server", "unknown")} on loopback, fresh for each measurement, no persistence unless said |
+| server | {about.get("server", "unknown")} on loopback, fresh each time, no persistence unless said |
 | Python | {about["python"]}; peers that need a newer one have theirs, see below |
 | redjobs | {about["redjobs"]}, {about["commit"]} |
 | date | {about["date"]}, {about.get("seconds", 0) / 60:.0f} minutes, scale `{about["scale"]}` |
@@ -64,12 +64,12 @@ redjobs beside its peers: one run, the same machine, server and handlers. This p
 
 **Read ratios, not absolutes.** Every case goes round by round over all peers, so that what disturbs the
 machine disturbs all of them. The handler takes two small arguments and counts itself in shared memory: a
-rate is of jobs that ran, each exactly once, and a run in which one did not is no result. "default" is a peer
-as it comes, "best" has the settings that its documents recommend for speed; both stand in
-[the settings](#settings). *ideal* is redjobs' own scripts on a raw socket in the leanest loop that can be
-written: the limit of this design in one Python process. *bare list* is LPUSH, RPOPLPUSH and LREM without any
-script: what a queue could reach that knows no ids, schedules, retries or fences. *redis-py alone* is redjobs'
-enqueue script called through redis-py and nothing else."""
+rate is of jobs that ran, all of them, and a run in which one did not is no result; what ran twice is told.
+"default" is a peer as it comes, "best" has the settings that its documents recommend for speed; both stand
+in [the settings](#settings). *ideal* is redjobs' own scripts on a raw socket in the leanest loop that can
+be written: the limit of this design in one Python process. *bare list* is LPUSH, RPOPLPUSH and LREM without
+any script: what a queue could reach that knows no ids, schedules, retries or fences. *redis-py alone* is
+redjobs' enqueue script called through redis-py and nothing else."""
 
 
 # Tables -----------------------------------------------------------------------------------------

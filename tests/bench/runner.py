@@ -115,7 +115,8 @@ class Run:
         mine = self.scale.peer_cases
         if mine and not peer.own and not self.thorough and case.name not in mine:
             return []
-        return case.variants(peer, self.scale)
+        found = case.variants(peer, self.scale)
+        return found if self.scale.is_timed else [v for v in found if _is_for_smoke(case, v)]
 
     def _measure(self, case: Case, peer: Peer, variant: Variant) -> Sample:
         unreachable = self._unreachable.get(f"{peer.name} {variant.mode}")
@@ -140,6 +141,12 @@ class Run:
         found = sample.reason or "  ".join(f"{k} {_short(v)}" for k, v in sample.metrics.items())
         print(f"{sample.case:10} {sample.peer:15} {sample.variant!s:40} {found}"[:240], file=sys.stderr)
         return sample
+
+
+def _is_for_smoke(case: Case, variant: Variant) -> bool:
+    """Each condition once, and not with each other; the best settings where they run jobs."""
+    unusual = [variant.mode != "default", variant.kind != "sync", variant.processes > 1, variant.aof]
+    return sum(unusual) <= 1 and (variant.mode == "default" or case.name == "drain")
 
 
 def _short(value: Any) -> str:

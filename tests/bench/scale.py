@@ -39,6 +39,11 @@ class Scale:
     #: How many measurements run side by side; 0: one after the other, as figures want it.
     all_at_once: int = 0
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether figures mean anything: where they do not, it is enough that everything runs."""
+        return not self.all_at_once
+
     def jobs(self, pace: int, seconds: float | None = None) -> int:
         """How many jobs take the time that a measurement should have."""
         wanted = max(50, round(pace * (seconds or self.seconds)))
@@ -62,6 +67,7 @@ SMOKE = Scale(
     memory_jobs=500,
     idle_seconds=0.5,
     recovery_seconds=5,
+    peer_cases=("enqueue", "bulk", "drain"),
     all_at_once=6,
 )
 

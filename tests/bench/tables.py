@@ -23,7 +23,7 @@ def number(value: float | None) -> str:
     """Three or four digits that matter."""
     if value is None:
         return "-"
-    if abs(value) >= 100:
+    if abs(value) >= 100 or value == 0:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 

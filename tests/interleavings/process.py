@@ -113,9 +113,7 @@ class Processes:
         self, world: World, hand: Hand, call: Call, read: Read, unread: Hand | None = None
     ) -> Iterator[Move]:
         """A process makes a call; `unread` is the one that does not know what became of it."""
-        cut = (unread or hand)._replace(
-            lost=True, sleeps_until=None, ghosts=hand.ghosts or call[0] == "pop"
-        )
+        cut = (unread or hand)._replace(lost=True, sleeps_until=None, ghosts=hand.ghosts or call[0] == "pop")
         yield Move(say(call), call, partial(self._reply, world, hand, call, read))
         if world.left.lost:
             yield Move(f"{say(call)}: its reply is lost", call, partial(self._lose, world, cut, call))

@@ -139,8 +139,6 @@ def _contents(data: dict[str, Any]) -> invariants.Contents:
     contents.ready = {level: list(ids) for level in (0, 5) if (ids := data[KEYS.list_of(level)])}
     contents.processing = {name: list(ids) for name in WORKERS if (ids := data[KEYS.processing(name)])}
     contents.unique = {
-        key.partition(":unique:")[2]: holder
-        for key, holder in data.items()
-        if ":unique:" in key and holder
+        key.partition(":unique:")[2]: holder for key, holder in data.items() if ":unique:" in key and holder
     }
     return contents

@@ -157,10 +157,7 @@ class Server:
             return world, step.reply
         self.rules.check_call(world.data, call, step.after, tuple(sorted(step.counted.items())))
         self.rules.check_state(step.after)
-        jobs = tuple(
-            self._ghost(ghost, job, call, step)
-            for ghost, job in zip(world.jobs, JOBS, strict=True)
-        )
+        jobs = tuple(self._ghost(ghost, job, call, step) for ghost, job in zip(world.jobs, JOBS, strict=True))
         return world._replace(data=step.after, jobs=jobs), step.reply
 
     def _ghost(self, ghost: Ghost, job: str, call: Call, step: Step) -> Ghost:

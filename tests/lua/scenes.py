@@ -155,7 +155,7 @@ def take(lab: Lab) -> Command[Any]:
     lab.due(2)
     lab.due(priority=5)
     lab.ready(priority=-5)
-    lab.scheduled(in_ms=100)
+    lab.scheduled()
     return commands.take(lab.keys, lab.worker("w1"), 3, (5, -5))
 
 

@@ -206,7 +206,11 @@ def test_a_flag_sets_its_option_and_no_other(started: Started, name: str) -> Non
     words, wanted = FLAGS[name]
     started("--app", "shop.jobs", *words)
     assert getattr(started.options, name) == wanted
-    plain_ones = {"apps": ("shop.jobs",), "queues": started.options.queues, "processes": CORES}
+    plain_ones: dict[str, Any] = {
+        "apps": ("shop.jobs",),
+        "queues": started.options.queues,
+        "processes": CORES,
+    }
     assert started.options == replace(WorkerOptions(), **(plain_ones | {name: wanted}))
 
 
@@ -226,11 +230,11 @@ def test_flags_may_come_from_the_environment(started: Started) -> None:
     assert started.logs["fmt"] == "json"
     started("c", REDJOBS_APP="shop.jobs,shop.mail", REDJOBS_QUEUES="a:2,b")
     assert (started.options.queues, started.options.apps) == (("c",), ("shop.jobs", "shop.mail"))
-    started(REDJOBS_APP="shop.jobs", REDJOBS_POOL="a:2 a,b=4")
+    started(REDJOBS_APP="shop.jobs", REDJOBS_POOL="a:2 a,b:4")
     assert started.options.pools == ((("a",), 2), (("a", "b"), 4))
     assert started.options.queues == ("a", "b")
-    started("--queues", "c", REDJOBS_APP="shop.jobs", REDJOBS_POOL="a:2 b,c=4")
-    assert started.options == replace(WorkerOptions(), queues=("c",), apps=("shop.jobs",))
+    started("--queues", "c", REDJOBS_APP="shop.jobs", REDJOBS_POOL="a:2 b,c:4")
+    assert started.options == replace(WorkerOptions(), queues=("c",), apps=("shop.jobs",), processes=CORES)
 
 
 @pytest.mark.parametrize(

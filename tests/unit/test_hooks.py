@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,14 +12,15 @@ from redjobs.hooks import Hooks
 
 
 def test_a_function_is_called_with_the_facts() -> None:
-    hooks, heard = Hooks(), []
+    hooks = Hooks()
+    heard: list[Any] = []
     hooks.on("dead")(lambda *facts: heard.append(facts))
     hooks.fire("dead", "job", "error")
     assert heard == [("job", "error")]
 
 
 def test_a_plugins_methods_are_called_by_their_names() -> None:
-    heard = []
+    heard: list[Any] = []
 
     class Plugin:
         def success(self, job: object, seconds: float) -> None:
@@ -37,7 +39,8 @@ def test_a_plugins_methods_are_called_by_their_names() -> None:
 
 
 def test_a_generator_goes_on_when_it_is_over() -> None:
-    hooks, heard = Hooks(), []
+    hooks = Hooks()
+    heard: list[Any] = []
 
     @hooks.on("run")
     def around(job: object) -> Iterator[None]:
@@ -51,7 +54,8 @@ def test_a_generator_goes_on_when_it_is_over() -> None:
 
 
 def test_generators_are_left_in_reverse_order_and_see_the_exception() -> None:
-    hooks, heard = Hooks(), []
+    hooks = Hooks()
+    heard: list[Any] = []
 
     def watcher(name: str) -> None:
         @hooks.on("run")
@@ -87,7 +91,8 @@ def test_a_hook_cannot_swallow_what_the_handler_raised() -> None:
 def test_a_hook_that_raises_is_logged_and_the_others_go_on(
     moment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hooks, heard = Hooks(), []
+    hooks = Hooks()
+    heard: list[Any] = []
 
     @hooks.on("run")
     def breaks(job: object) -> Iterator[None]:
@@ -107,7 +112,8 @@ def test_a_hook_that_raises_is_logged_and_the_others_go_on(
 
 
 def test_firing_survives_a_hook_that_raises(caplog: pytest.LogCaptureFixture) -> None:
-    hooks, heard = Hooks(), []
+    hooks = Hooks()
+    heard: list[Any] = []
 
     def breaks(job: object) -> None:
         raise RuntimeError("broken hook")

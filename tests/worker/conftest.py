@@ -25,7 +25,7 @@ from tests import invariants
 from tests.conftest import Pool
 from tests.proxy import Proxy
 from tests.servers import Server, real_kinds
-from tests.worker.processes import HANDLERS, WorkerProcess
+from tests.worker.processes import HANDLERS, Interpreters, Nursery, WorkerProcess
 from tests.worker.runs import RUNS, Runs
 
 Start = Callable[..., WorkerProcess]
@@ -35,15 +35,26 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes many seconds; runs with `-m slow` or $REDJOBS_SLOW_TESTS")
+    config.addinivalue_line("markers", "slow: runs with `-m slow`, and with $REDJOBS_SLOW_TESTS set")
+    config.addinivalue_line("markers", "every_server: is not slow on other servers than Valkey, either")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        here = Path(__file__).parent in item.path.parents
+        if here and _is_of_another_server(item) and not item.get_closest_marker("every_server"):
+            item.add_marker(pytest.mark.slow)
     if "slow" in config.option.markexpr or os.environ.get("REDJOBS_SLOW_TESTS"):
         return
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: run it with -m slow"))
+    skipped = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=skipped)
+    items[:] = [item for item in items if item not in skipped]
+
+
+def _is_of_another_server(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("kind", real_kinds()[0]) != real_kinds()[0]
 
 
 @pytest.fixture
@@ -99,14 +110,25 @@ def burst(server: Server, runs: Runs) -> Burst:
     return run
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
-def worker(server: Server, tmp_path: Path, runs: Runs) -> Iterator[Start]:
-    """Start workers in processes of their own; those that are left at the end are killed."""
+def worker(server: Server, tmp_path: Path, runs: Runs, nursery: Nursery) -> Iterator[Start]:
+    """Start workers in processes of their own; those that are left at the end are killed.
+
+    With `fresh=True` each process is a Python of its own, that has imported nothing.
+    """
     with contextlib.ExitStack() as stack:
 
-        def start(**options: Any) -> WorkerProcess:
+        def start(*, fresh: bool = False, **options: Any) -> WorkerProcess:
             url = options.pop("url", server.url)
-            process = WorkerProcess(url, tmp_path, runs, **options)
+            starter = Interpreters() if fresh else nursery
+            process = WorkerProcess(starter, url, tmp_path, runs, **options)
             stack.callback(process.destroy)
             return process
 

@@ -32,6 +32,13 @@ def note(word: str, text: object = "") -> None:
     write(Path(os.environ[RUNS]), word, job.id, job.attempt, os.getpid(), str(text))
 
 
+def _starts() -> int:
+    """How often the job that is running was started."""
+    job = current_job()
+    assert job is not None
+    return Path(os.environ[RUNS]).read_text().count(f"start {job.id} ")
+
+
 def wait_for(gate: str) -> None:
     """Until a file is there."""
     while not Path(gate).exists():
@@ -73,19 +80,14 @@ async def wait_async(gate: str, text: str = "") -> None:
 async def wait_for_nth(gate: str) -> None:
     """Each run waits for a gate of its own."""
     note("start")
-    job = current_job()
-    assert job is not None
-    number = Path(os.environ[RUNS]).read_text().count(f"start {job.id}")
-    await wait_for_async(f"{gate}{number}")
+    await wait_for_async(f"{gate}{_starts()}")
     note("end")
 
 
 def fail_first(gate: str) -> None:
     """Its first run waits for the gate and fails; the others do their work."""
     note("start")
-    job = current_job()
-    assert job is not None
-    if Path(os.environ[RUNS]).read_text().count(f"start {job.id}") == 1:
+    if _starts() == 1:
         wait_for(gate)
         raise ValueError("too late")
     note("end")
@@ -223,12 +225,8 @@ async def leave_async(how: str) -> None:
 
 def die(how: str, times: int = 99) -> None:
     """End the process the first `times` times, and then work."""
-    path = Path(os.environ[RUNS])
-    job = current_job()
-    assert job is not None
     note("start", how)
-    starts = [line for line in path.read_text().splitlines() if line.startswith(f"start {job.id} ")]
-    if len(starts) <= times:
+    if _starts() <= times:
         _die(how)
     note("end", how)
 
@@ -274,8 +272,7 @@ def open_files(count: int) -> None:
     """Open so many files, and keep them open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, count + 200)), hard))
-    for _ in range(count):
-        _open_files.append(os.open(os.devnull, os.O_RDONLY))
+    _open_files.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(count))
     note("end")
 
 

@@ -167,7 +167,7 @@ def test_a_suspect_does_not_keep_a_child_waiting_that_is_busy_for_long(
 
 def test_children_that_die_at_their_start_end_the_worker(queue: Queue, worker: Start, tmp_path: Path) -> None:
     (tmp_path / "dies_at_import.py").write_text("import os\nos._exit(7)\n")
-    process = worker(processes=1, apps=("dies_at_import",), cwd=tmp_path)
+    process = worker(fresh=True, processes=1, apps=("dies_at_import",), cwd=tmp_path)
     assert process.wait() == 1
     assert process.count("died", "exited with code 7") == 3
     assert process.count("stops: 3 children in a row died at their start") == 1
@@ -187,14 +187,14 @@ def test_an_app_that_cannot_be_imported_ends_the_worker_at_once(
     worker: Start, tmp_path: Path, text: str, said: str, preload: bool
 ) -> None:
     (tmp_path / "broken_app.py").write_text(text)
-    process = worker(processes=2, apps=("broken_app",), cwd=tmp_path, preload=preload)
+    process = worker(fresh=True, processes=2, apps=("broken_app",), cwd=tmp_path, preload=preload)
     assert process.wait() == 2
     process.says("the app cannot be imported")
     assert said in process.log
 
 
 def test_an_app_that_is_not_there_ends_the_worker_at_once(worker: Start) -> None:
-    process = worker(processes=1, apps=("shop.jobs",))
+    process = worker(fresh=True, processes=1, apps=("shop.jobs",))
     assert process.wait() == 2
     process.says("no module 'shop.jobs'")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_a_timeout_is_a_failed_attempt_and_the_next_may_work(
     assert line.attempt == 2
 
 
-STUBBORN = {
+STUBBORN: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "swallows every exception": (handlers.spin, ()),
     "holds the interpreter in C": (handlers.hold_the_interpreter, (60,)),
     "sleeps for thirty years": (handlers.sleep_for_ever, ()),
@@ -127,7 +128,7 @@ def test_two_jobs_that_ignore_their_timeouts_together_have_both_failed(
     worker(processes=1, threads=2)
     jobs = [queue.options(timeout=0.5, max_attempts=1).enqueue(handlers.sleep_for_ever) for _ in range(2)]
     for job in jobs:
-        wait_until(lambda job=job: is_dead(queue, job.id))
+        wait_until(partial(is_dead, queue, job.id))
         found = queue.get(job.id)
         assert (found.crashes, found.attempt) == (0, 1)
         assert found.errors[-1].error.startswith("JobTimeout")

@@ -14,7 +14,7 @@ from tests.worker import handlers
 from tests.worker.conftest import Burst
 from tests.worker.runs import Runs
 
-pytestmark = pytest.mark.timeout(30, method="thread")
+pytestmark = [pytest.mark.every_server, pytest.mark.timeout(30, method="thread")]
 
 HOUR = timedelta(hours=1)
 

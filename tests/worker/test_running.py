@@ -15,7 +15,7 @@ from tests.worker import handlers
 from tests.worker.conftest import Burst
 from tests.worker.runs import Runs
 
-pytestmark = pytest.mark.timeout(30, method="thread")
+pytestmark = [pytest.mark.every_server, pytest.mark.timeout(30, method="thread")]
 
 
 def test_jobs_run_in_the_order_in_which_they_came(queue: Queue, burst: Burst, runs: Runs) -> None:
@@ -69,12 +69,6 @@ def test_what_falls_due_while_nobody_works_runs_in_the_order_of_its_time(
     assert runs.texts() == ["0", "1", "2", "3"]
 
 
-NEW_PRIORITIES = pytest.mark.xfail(
-    reason="take hands out worse priorities while a better one is still undeclared", strict=True
-)
-
-
-@NEW_PRIORITIES
 def test_a_lower_priority_number_runs_first(queue: Queue, burst: Burst, runs: Runs) -> None:
     for priority in (5, 0, -3, 7, -3, 0):
         queue.options(priority=priority).enqueue(handlers.record, str(priority))
@@ -82,7 +76,6 @@ def test_a_lower_priority_number_runs_first(queue: Queue, burst: Burst, runs: Ru
     assert runs.texts() == ["-3", "-3", "0", "0", "5", "7"]
 
 
-@NEW_PRIORITIES
 def test_scheduled_jobs_keep_their_priority(queue: Queue, burst: Burst, runs: Runs) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
     for priority in (5, 0, -3):

@@ -43,7 +43,8 @@ def nothing_is_held(queue: Queue) -> bool:
 
 def ready(queue: Queue) -> list[str]:
     """What waits, first to be taken first."""
-    return [item.decode() for item in reversed(queue.redis.lrange(queue.keys.ready, 0, -1))]
+    items: Any = queue.redis.lrange(queue.keys.ready, 0, -1)
+    return [item.decode() for item in reversed(items)]
 
 
 @pytest.mark.parametrize("processes", SHAPES)
@@ -227,10 +228,14 @@ def test_a_quiet_worker_stays_quiet_when_a_child_dies(queue: Queue, worker: Star
     process.send(signal.SIGUSR1)
     process.says("quiet")
     os.kill(line.pid, signal.SIGKILL)
-    process.says("died")
     wait_until(lambda: [pid for pid in process.children() if pid != line.pid])
-    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1)
     queue.enqueue(handlers.record, "left")
+
+    def its_claim_loop_turns() -> bool:
+        process.send(signal.SIGTTIN)
+        return process.count("thread redjobs-claims") > 0
+
+    wait_until(its_claim_loop_turns)
     assert process.stop() == 0
     assert runs.texts() == ["first"]
 
@@ -301,7 +306,7 @@ Ask = Callable[[], str]
 def test_sighup_replaces_the_children_one_by_one(
     worker: Start, runs: Runs, tmp_path: Path, app: App, ask: Ask, preload: bool
 ) -> None:
-    process = worker(processes=2, apps=("changing_app",), cwd=tmp_path, preload=preload)
+    process = worker(fresh=True, processes=2, apps=("changing_app",), cwd=tmp_path, preload=preload)
     assert ask() == "old"
     app("new")
     process.send(signal.SIGHUP)
@@ -314,7 +319,7 @@ def test_sighup_replaces_the_children_one_by_one(
 def test_new_code_that_is_broken_leaves_the_old_at_work(
     worker: Start, tmp_path: Path, app: App, ask: Ask
 ) -> None:
-    process = worker(processes=2, apps=("changing_app",), cwd=tmp_path)
+    process = worker(fresh=True, processes=2, apps=("changing_app",), cwd=tmp_path)
     assert ask() == "old"
     app("")
     process.send(signal.SIGHUP)
@@ -330,7 +335,7 @@ def test_new_code_that_is_broken_leaves_the_old_at_work(
 def test_a_file_that_changes_reloads_where_that_was_asked_for(
     worker: Start, tmp_path: Path, app: App, ask: Ask
 ) -> None:
-    process = worker(processes=1, apps=("changing_app",), cwd=tmp_path, reload=True)
+    process = worker(fresh=True, processes=1, apps=("changing_app",), cwd=tmp_path, reload=True)
     assert ask() == "old"
     app("new")
     process.says("a file has changed")
@@ -340,7 +345,7 @@ def test_a_file_that_changes_reloads_where_that_was_asked_for(
 def test_a_child_that_dies_while_its_successor_starts_has_one_successor(
     queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask, gate: Path
 ) -> None:
-    process = worker(processes=1, apps=("changing_app",), cwd=tmp_path)
+    process = worker(fresh=True, processes=1, apps=("changing_app",), cwd=tmp_path)
     assert ask() == "old"
     (old,) = process.children()
     waits = f"from tests.worker.handlers import wait_for\nwait_for({str(gate)!r})\n"

@@ -51,13 +51,15 @@ def _drain(block: Block) -> Metrics:
     began, before, server_before = time.perf_counter(), usage(workers), block.server.cpu_seconds()
     block.wait_for_all(0, count, limit=60 + 20 * block.scale.seconds)
     took, after = time.perf_counter() - began, usage(workers)
-    block.check_once(0, count)
+    twice = block.ran_twice(0, count)
     by_process = block.board.by_process(0, count)
-    if block.variant.processes > 1 and len(by_process) == 1:
+    processes = block.variant.processes if block.scale.is_timed else 1
+    if processes > 1 and len(by_process) == 1:
         raise Unproven("one of the processes ran no job")
     metrics: Metrics = {
-        "rate": _rate(by_process, block.variant.processes),
+        "rate": _rate(by_process, processes),
         "jobs": count,
+        "twice": twice,
         "server_cpu": (block.server.cpu_seconds() - server_before) / took,
     }
     if before is not None and after is not None:
@@ -71,5 +73,10 @@ DRAIN = Case(
     _variants,
     _count,
     _drain,
-    (("rate", "jobs/s"), ("worker_cpu", "CPUs of workers"), ("server_cpu", "CPUs of server")),
+    (
+        ("rate", "jobs/s"),
+        ("worker_cpu", "CPUs of workers"),
+        ("server_cpu", "CPUs of server"),
+        ("twice", "ran twice"),
+    ),
 )
