@@ -308,6 +308,10 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def unanswered(self) -> list[bytes]:
+        """The names of the commands that are under way."""
+        return [words[0] for line in list(self._lines) for words in list(line.pending)]
+
     def wait_for(self, rule: Rule, times: int = 1, timeout: float = 10.0) -> None:
         """Until a rule was applied so often."""
         wait_until(lambda: rule.used >= times, timeout, f"{rule.action}: used {rule.used} times")

@@ -12,21 +12,17 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from redjobs import connect
 from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
 from redjobs.worker.brood import Child, Deaths, Spawner
+from redjobs.worker.care import Care
 from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import Health
-from redjobs.worker.link import LOST, Link
+from redjobs.worker.link import Link
 from redjobs.worker.options import WorkerOptions
-from redjobs.worker.outage import Outage
-from redjobs.worker.salvage import Salvage
-from redjobs.worker.startup import check_server, greet
-from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.startup import greet
 from redjobs.worker.watch import FileWatch
 
 logger = logging.getLogger("redjobs.worker")
@@ -74,19 +70,16 @@ class Supervisor:
         ]
         self._link = Link(connect.connect_worker(server))
         self._spawner = ForkSpawner(server, logs, options.apps) if options.preload else Spawner(server, logs)
-        self._upkeep = Upkeep(options, self._link.run_all)
-        self._salvage = Salvage(self._link)
-        self._outage = Outage()
+        self._care = Care(options, self._link)
         self._files = FileWatch()
         self._children: list[Child] = []
         #: Children that are to be replaced one by one, for a reload.
         self._outdated: deque[Child] = deque()
         self._deaths = Deaths()
         self._false_starts = 0
-        self._keep_at = 0.0
         self._stop_at: float | None = None
         self._stops = 0
-        self._was_ready = self._has_checked = self._is_quiet = False
+        self._was_ready = self._is_quiet = False
         self._failed_jobs = 0
         self._health = Health(options)
         self._exit_code = 0
@@ -104,11 +97,11 @@ class Supervisor:
         self._spawn_missing()
         while self._children or self._is_wanted:
             self._look()
-            self._keep()
+            self._care.take(self._children, sweep=self._stop_at is None)
             channels = [child.channel for child in self._children if not child.channel.closed]
             self._link.pause(self._pause(), channels)
             self._obey(self._link.messages())
-        self._keep()
+        self._care.take([], sweep=False)
         self._link.close()
         self._health.close()
         if self._options.burst and self._failed_jobs:
@@ -120,8 +113,7 @@ class Supervisor:
         return self._stop_at is None and any(pool.wanted for pool in self._pools)
 
     def _pause(self) -> float:
-        next_at = min(self._upkeep.next_at, self._salvage.next_at)
-        return min(_LOOK_SECONDS, max(0.01, max(next_at, self._keep_at) - time.monotonic()))
+        return min(_LOOK_SECONDS, max(0.01, self._care.next_at - time.monotonic()))
 
     # Children ------------------------------------------------------------------------------
 
@@ -138,7 +130,7 @@ class Supervisor:
             else:
                 self._check(child, now)
         stopping = self._stop_at is not None
-        self._health.judge(self._children, server_is_gone=self._outage.is_down, stopping=stopping)
+        self._health.judge(self._children, server_is_gone=self._care.server_is_gone, stopping=stopping)
         if self._stop_at is None:
             if self._options.reload and self._files.changed():
                 logger.info("a file has changed: restarts the children")
@@ -186,7 +178,7 @@ class Supervisor:
         if not is_clean:
             # Where we killed it, we know the culprit: its neighbours are not.
             charge = not child.overran and not (stopping and child.killed_for)
-            self._salvage.add(child, running, charge=charge)
+            self._care.salvage.add(child, running, charge=charge)
             self._mourn(child)
         elif child.leaving in ("burst", "idle"):
             next(pool for pool in self._pools if pool.options is child.options).wanted -= 1
@@ -249,43 +241,6 @@ class Supervisor:
     def _dismiss(self, child: Child) -> None:
         child.dismissed = True
         child.tell("stop", grace=self._options.grace)
-
-    # The server ----------------------------------------------------------------------------
-
-    def _keep(self) -> None:
-        """Heartbeats, sweeps, and the jobs of dead children. An outage delays them."""
-        now = time.monotonic()
-        if now < self._keep_at:
-            return
-        try:
-            if now >= self._upkeep.beat_at or self._outage.is_down:
-                self._beat()
-                notify.watchdog()
-                if self._outage.is_down:
-                    # Whoever was cut off like us beats first, and is not swept.
-                    self._upkeep.soon()
-                self._outage.over()
-            self._salvage.step()
-            if now >= self._upkeep.sweep_at and self._stop_at is None:
-                queues = {keys for child in self._children for keys, _ in child.lanes}
-                self._upkeep.sweep_once(queues, self._outage)
-        except LOST as error:
-            self._keep_at = now + self._outage.lost(error)
-        except ResponseError as error:
-            self._keep_at = now + self._outage.refused(error)
-
-    def _beat(self) -> None:
-        if not self._has_checked:
-            check_server(self._link.client)
-            self._has_checked = True
-        workers: dict[Keys, list[str]] = {}
-        for child in self._children:
-            for keys, worker in child.lanes:
-                workers.setdefault(keys, []).append(worker)
-        if not workers:
-            self._link.client.ping()
-        # Which ones have lost their lease their children learn when they take.
-        self._upkeep.beat_once(workers, self._outage)
 
     # What it is told -----------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from redjobs.worker.main import start
 def main(told: dict[str, Any]) -> int:
     for name, value in told["constants"].items():
         module, _, constant = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), constant), f"there is no {name} any more"
         setattr(importlib.import_module(module), constant, value)
     server = resolve_url(told["url"])
     return start(server, WorkerOptions.from_dict(told["options"]), {"level": "DEBUG", "colour": False})

@@ -236,11 +236,11 @@ def test_an_orphan_does_not_burn_the_processor(queue: Queue, worker: Start, runs
 def test_what_orphans_leave_is_recovered_after_the_lease(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
-    process = worker(processes=1, lease=1.0)
+    process = worker(processes=1, lease=0.5)
     job = queue.enqueue(handlers.wait, str(gate))
     runs.wait("start", job_id=job.id)
     process.destroy()
-    worker(processes=1, lease=1.0)
+    worker(processes=1, lease=0.5)
     gate.touch()
     runs.wait("end", job_id=job.id)
     assert runs.count("start", job_id=job.id) == 2
@@ -253,10 +253,10 @@ def test_a_job_that_holds_the_interpreter_longer_than_the_lease_is_not_run_twice
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
     """The supervisor keeps the lease, whatever a job does."""
-    first = worker(processes=1, lease=1.0)
-    job = queue.enqueue(handlers.hold_the_interpreter, 3)
+    first = worker(processes=1, lease=0.5)
+    job = queue.enqueue(handlers.hold_the_interpreter, 2)
     runs.wait("start")
-    worker(processes=1, lease=1.0)
+    worker(processes=1, lease=0.5)
     runs.wait("end")
     wait_until(lambda: is_gone(queue, job.id))
     assert runs.count("start") == 1

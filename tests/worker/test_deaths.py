@@ -20,7 +20,7 @@ from tests.worker.conftest import Start
 from tests.worker.processes import WorkerProcess
 from tests.worker.runs import Runs
 
-LEASE = 1.0
+LEASE = 0.5
 
 Spawn = Callable[[], WorkerProcess]
 
@@ -31,12 +31,12 @@ def server(valkey: Server) -> Server:
 
 
 @pytest.fixture
-def victim(worker: Start, proxy: Proxy, queue: Queue, runs: Runs, server: Server) -> WorkerProcess:
+def victim(worker: Start, proxy: Proxy, queue: Queue, runs: Runs) -> WorkerProcess:
     """A worker that has run a job and is idle."""
     process = worker(processes=0, lease=LEASE, url=proxy.url)
     queue.enqueue(handlers.record, "first")
     runs.wait("end", "first")
-    wait_until(lambda: server.client().info("clients")["blocked_clients"] == 1)
+    wait_until(lambda: proxy.unanswered() == [b"BRPOPLPUSH"])
     return process
 
 

@@ -22,6 +22,10 @@ def server(valkey: Server) -> Server:
     return valkey
 
 
+#: What follows a timeout, and a wish to cancel, sooner than usual.
+HASTY = {"redjobs.worker.work.HARD_SECONDS": 0.2, "redjobs.worker.tending._CANCELS_SECONDS": 0.1}
+
+
 def is_gone(queue: Queue, job_id: str) -> bool:
     try:
         queue.get(job_id)
@@ -65,7 +69,7 @@ def test_a_timeout_is_a_failed_attempt_and_the_next_may_work(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
     worker(processes=1)
-    job = queue.options(timeout=1.0, backoff=0).enqueue(handlers.clean_up, str(gate))
+    job = queue.options(timeout=0.4, backoff=0).enqueue(handlers.clean_up, str(gate))
     runs.wait("cleanup", "JobTimeout")
     gate.touch()
     (line,) = runs.wait("end", job_id=job.id)
@@ -86,8 +90,8 @@ def test_a_job_that_ignores_its_timeout_is_ended_with_its_process(
 ) -> None:
     """Its neighbours run again, and are not charged."""
     handler, args = STUBBORN[how]
-    worker(processes=1, threads=threads)
-    job = queue.options(timeout=0.5, max_attempts=1).enqueue(handler, *args)
+    worker(processes=1, threads=threads, constants=HASTY)
+    job = queue.options(timeout=0.3, max_attempts=1).enqueue(handler, *args)
     runs.wait("start", job_id=job.id)
     mate = queue.enqueue(handlers.record, "mate")
     wait_until(lambda: is_dead(queue, job.id), timeout=5)
@@ -109,7 +113,7 @@ def test_who_slept_with_a_timeout_of_two_seconds_is_gone_within_three(
 def test_a_neighbour_of_a_job_that_was_killed_is_not_charged(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
-    worker(processes=1, threads=2)
+    worker(processes=1, threads=2, constants=HASTY)
     neighbour = queue.enqueue(handlers.wait, str(gate))
     runs.wait("start", job_id=neighbour.id)
     job = queue.options(timeout=0.3, max_attempts=2, backoff=0).enqueue(handlers.sleep_for_ever)
@@ -125,8 +129,8 @@ def test_a_neighbour_of_a_job_that_was_killed_is_not_charged(
 def test_two_jobs_that_ignore_their_timeouts_together_have_both_failed(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
-    worker(processes=1, threads=2)
-    jobs = [queue.options(timeout=0.5, max_attempts=1).enqueue(handlers.sleep_for_ever) for _ in range(2)]
+    worker(processes=1, threads=2, constants=HASTY)
+    jobs = [queue.options(timeout=0.3, max_attempts=1).enqueue(handlers.sleep_for_ever) for _ in range(2)]
     for job in jobs:
         wait_until(partial(is_dead, queue, job.id))
         found = queue.get(job.id)
@@ -138,7 +142,7 @@ def test_two_jobs_that_ignore_their_timeouts_together_have_both_failed(
 def test_a_job_that_is_killed_for_its_timeout_is_retried_by_its_backoff(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
-    worker(processes=1, threads=2)
+    worker(processes=1, threads=2, constants=HASTY)
     job = queue.options(timeout=0.3, backoff=3600).enqueue(handlers.sleep_for_ever)
     wait_until(lambda: queue.get(job.id).state is State.SCHEDULED)
     found = queue.get(job.id)
@@ -155,7 +159,7 @@ def test_a_running_job_that_is_cancelled_stops_within_a_second_or_so(
     queue: Queue, worker: Start, runs: Runs, gate: Path, station: str
 ) -> None:
     clean_up, options = STATIONS[station]
-    process = worker(processes=1, **options)
+    process = worker(processes=1, constants=HASTY, **options)
     job = queue.enqueue(clean_up, str(gate))
     runs.wait("start")
     assert queue.cancel(job.id) is Verdict.RUNNING
@@ -178,7 +182,7 @@ def test_a_cancelled_job_may_finish_all_the_same(queue: Queue, worker: Start, ru
 
 
 def test_others_are_not_interrupted(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
-    worker(processes=1, threads=3)
+    worker(processes=1, threads=3, constants=HASTY)
     jobs = [queue.enqueue(handlers.clean_up, str(gate), str(number)) for number in range(3)]
     runs.wait("start", times=3)
     queue.cancel(jobs[1].id)
@@ -192,11 +196,11 @@ def test_others_are_not_interrupted(queue: Queue, worker: Start, runs: Runs, gat
 def test_a_cancelled_job_whose_worker_dies_is_cancelled_when_it_runs_again(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
-    process = worker(processes=0, lease=1.0)
+    process = worker(processes=0, lease=0.5)
     job = queue.enqueue(handlers.clean_up, str(gate))
     runs.wait("start")
     process.destroy()
     queue.cancel(job.id)
-    worker(processes=0, lease=1.0)
+    worker(processes=0, lease=0.5)
     runs.wait("cleanup", "JobCancelled")
     wait_until(lambda: is_gone(queue, job.id))

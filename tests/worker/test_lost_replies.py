@@ -33,7 +33,7 @@ def server(valkey: Server) -> Server:
 
 
 @pytest.fixture
-def idle(queue: Queue, worker: Start, proxy: Proxy, runs: Runs, server: Server) -> BeginIdle:
+def idle(queue: Queue, worker: Start, proxy: Proxy, runs: Runs) -> BeginIdle:
     """A worker behind the proxy that has done some jobs already, and is asleep."""
 
     def start(**options: object) -> WorkerProcess:
@@ -43,7 +43,7 @@ def idle(queue: Queue, worker: Start, proxy: Proxy, runs: Runs, server: Server) 
         queue.enqueue_many(call(handlers.record) for _ in range(20))
         queue.options(backoff=0).enqueue(handlers.fail_until, 2)
         runs.wait("end", times=21)
-        wait_until(lambda: server.client().info("clients")["blocked_clients"] > 0)
+        wait_until(lambda: nothing_is_left(queue) and proxy.unanswered() == [b"BRPOPLPUSH"])
         runs.path.write_text("")
         return process
 
@@ -185,11 +185,11 @@ def test_a_ghost_of_a_worker_that_is_cut_off_for_good(
     queue: Queue, proxy: Proxy, idle: BeginIdle, worker: Start, runs: Runs
 ) -> None:
     """Its job goes to somebody else after the lease, and not to nobody."""
-    idle(lease=1.0)
+    idle(lease=0.5)
     proxy.black_hole()
     proxy.refuse_new()
     queue.enqueue(handlers.record)
-    worker(processes=0, lease=1.0)
+    worker(processes=0, lease=0.5)
     runs.wait("end")
     assert runs.count("start") == 1
 

@@ -74,7 +74,8 @@ def test_a_queue_that_comes_into_use_later_is_served_by_a_pattern(
     fill: Fill, worker: Start, runs: Runs
 ) -> None:
     fill("mail-in")
-    process = worker(processes=0, queues=("mail-*",), max_idle=2.5)
+    often = {"redjobs.worker.queues._REFRESH_SECONDS": 0.3}
+    process = worker(processes=0, queues=("mail-*",), max_idle=1.0, constants=often)
     runs.wait("end", "mail-in")
     fill("mail-out", "bills")
     runs.wait("end", "mail-out")

@@ -39,8 +39,8 @@ def test_more_jobs_than_one_call_moves(queue: Queue, burst: Burst, runs: Runs) -
 
 
 def test_a_job_for_later_runs_later_and_not_before(queue: Queue, burst: Burst, runs: Runs) -> None:
-    queue.enqueue_in(timedelta(milliseconds=300), handlers.moments)
-    burst(burst=False, max_idle=1.0)
+    queue.enqueue_in(timedelta(milliseconds=200), handlers.moments)
+    burst(burst=False, max_idle=0.4)
     (late_ms,) = map(int, runs.texts())
     assert 0 <= late_ms < 5_000
 

@@ -121,7 +121,7 @@ def test_who_does_not_let_the_child_stop_is_killed(
     queue: Queue, worker: Start, runs: Runs, handler: Any
 ) -> None:
     """The job goes back, and neither its attempt nor a crash is counted."""
-    process = worker(processes=1, grace=0.2, constants={"redjobs.worker.supervisor._LEAVE_SECONDS": 1.5})
+    process = worker(processes=1, grace=0.2, constants={"redjobs.worker.supervisor._LEAVE_SECONDS": 1.2})
     job = queue.enqueue(handler, *([60] if handler is handlers.hold_the_interpreter else []))
     runs.wait("start")
     assert process.stop() == 0
@@ -392,7 +392,9 @@ def test_a_burst_goes_on_after_a_child_has_died(queue: Queue, worker: Start, run
 def test_a_worker_leaves_when_it_was_idle_for_so_long(
     queue: Queue, worker: Start, runs: Runs, processes: int
 ) -> None:
-    process = worker(processes=processes, max_idle=2.0)
+    # Longer than a pop blocks: what it looks for by itself then is not a job.
+    constants = {"redjobs.worker.link.BLOCK_SECONDS": 0.2}
+    process = worker(processes=processes, max_idle=0.5, constants=constants)
     queue.enqueue(handlers.record)
     runs.wait("end")
     assert process.wait() == 0
