@@ -51,8 +51,12 @@ def is_id(text: str) -> bool:
 
 def new_worker(name: str | None = None) -> str:
     """A worker incarnation: a name (by default the host's) and the process, and random for uniqueness."""
-    shown = re.sub(r"[^A-Za-z0-9_-]", "-", name or socket.gethostname())[:32].strip("-") or "host"
-    return f"{shown}.{os.getpid()}.{new_token()[:8]}"
+    return f"{worker_host(name)}.{os.getpid()}.{new_token()[:8]}"
+
+
+def worker_host(name: str | None = None) -> str:
+    """What the names of this host's workers, or of workers of this name, begin with."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name or socket.gethostname())[:32].strip("-") or "host"
 
 
 def check_name(kind: str, name: str) -> str:

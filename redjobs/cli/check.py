@@ -11,6 +11,7 @@ from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION
 from redjobs.cli.text import age, printable, say, say_json
 from redjobs.clock import format_duration
+from redjobs.ids import worker_host
 from redjobs.snapshots import QueueStatus
 
 
@@ -39,10 +40,19 @@ class Violation:
 @click.option(
     "--min-workers", type=click.IntRange(min=0), metavar="N", help="As many workers serve the queue at least."
 )
+@click.option("--name", help="`check worker`: of workers of this name, instead of this host's.")
 @as_json
 @connected
 @click.pass_context
-def command(ctx: click.Context, target: Target, /, queue: tuple[str, ...], json: bool, **limits: Any) -> None:
+def command(
+    ctx: click.Context,
+    target: Target,
+    /,
+    queue: tuple[str, ...],
+    json: bool,
+    name: str | None,
+    **limits: Any,
+) -> None:
     """Fail when jobs are late or dead: for monitoring.
 
     Every limit holds for each QUEUE, or each queue in use. Only jobs that are due count as late,
@@ -51,10 +61,16 @@ def command(ctx: click.Context, target: Target, /, queue: tuple[str, ...], json:
     \b
       redjobs check --max-latency 5m --max-dead 0
       redjobs check default --max-late 1000 --min-workers 1
+      redjobs check worker
+
+    `check worker`, without a limit, looks whether a worker of this host has heard from the server
+    within the last seconds: for probes of Kubernetes and systemd that run a command.
 
     Exit code 0: all is well, and nothing is printed; 1: one line per violated limit; 3: the
     server does not answer.
     """
+    if queue == ("worker",) and all(limit is None for limit in limits.values()):
+        ctx.exit(_check_worker(target, worker_host(name), json=json))
     if all(limit is None for limit in limits.values()):
         raise click.UsageError("check what? Say a limit, such as --max-latency 5m or --max-dead 0")
     found = [
@@ -68,6 +84,23 @@ def command(ctx: click.Context, target: Target, /, queue: tuple[str, ...], json:
         for one in found:
             say(printable(one.text))
     ctx.exit(1 if found else 0)
+
+
+def _check_worker(target: Target, host: str, *, json: bool) -> int:
+    """0 if a worker of this host holds a lease that was just extended."""
+    leases = [
+        worker.lease_left_ms
+        for name in target.inspector.queues()
+        for worker in target.inspector.workers(name)
+        if worker.host == host and worker.lease_left_ms is not None
+    ]
+    healthy = any(left > 0 for left in leases)
+    if json:
+        say_json({"healthy": healthy, "host": host, "leases": len(leases)})
+    elif not healthy:
+        found = "its lease has run out" if leases else "none has registered"
+        say(f"no healthy worker of {printable(host)}: {found}")
+    return 0 if healthy else 1
 
 
 def violations(

@@ -177,10 +177,10 @@ def test_children_that_die_at_their_start_end_the_worker(queue: Queue, worker: S
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import nothing_of_this_name\n", "nothing_of_this_name"),
         ("1 / 0\n", "ZeroDivisionError"),
-        ("def broken(:\n", "SyntaxError"),
-        ("raise SystemExit(3)\n", "SystemExit"),
+        pytest.param("import nothing_of_this_name\n", "nothing_of_this_name", marks=pytest.mark.slow),
+        pytest.param("def broken(:\n", "SyntaxError", marks=pytest.mark.slow),
+        pytest.param("raise SystemExit(3)\n", "SystemExit", marks=pytest.mark.slow),
     ],
 )
 def test_an_app_that_cannot_be_imported_ends_the_worker_at_once(

@@ -76,6 +76,7 @@ def test_a_timeout_is_a_failed_attempt_and_the_next_may_work(
     assert line.attempt == 2
 
 
+BOTH = [1, pytest.param(2, marks=pytest.mark.slow)]
 STUBBORN: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "swallows every exception": (handlers.spin, ()),
     "holds the interpreter in C": (handlers.hold_the_interpreter, (60,)),
@@ -84,7 +85,7 @@ STUBBORN: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("how", STUBBORN)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", BOTH)
 def test_a_job_that_ignores_its_timeout_is_ended_with_its_process(
     queue: Queue, worker: Start, runs: Runs, how: str, threads: int
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_job_that_ignores_its_timeout_is_ended_with_its_process(
     assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
 
 
+@pytest.mark.slow
 def test_who_slept_with_a_timeout_of_two_seconds_is_gone_within_three(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:

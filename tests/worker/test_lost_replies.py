@@ -230,6 +230,7 @@ def test_many_that_were_enqueued_into_the_void_are_there_once(server: Server, pr
     queue.close()
 
 
+@pytest.mark.slow
 def test_who_never_hears_of_its_job_is_told_the_truth(server: Server, proxy: Proxy, queue: Queue) -> None:
     far = Queue(url=proxy.url)
     rule = proxy.lose_reply(script("enqueue"), times=99)

@@ -288,7 +288,7 @@ def test_connections_that_the_server_kills_at_random(
     assert sorted(runs.texts("start"), key=int) == [str(number) for number in range(100)]
 
 
-@pytest.mark.parametrize("all_commands", [True, False])
+@pytest.mark.parametrize("all_commands", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_server_that_pauses_longer_than_a_lease(
     queue: Queue, idle: Idle, worker: Start, runs: Runs, redis_client: redis.Redis, all_commands: bool
 ) -> None:
@@ -301,7 +301,11 @@ def test_a_server_that_pauses_longer_than_a_lease(
 
 
 @pytest.mark.parametrize(
-    "trouble", [("min-replicas-to-write", 1, 0), ("replicaof", "127.0.0.1 1", "no one")], ids=lambda t: t[0]
+    "trouble",
+    [
+        pytest.param(("min-replicas-to-write", 1, 0), id="no replicas", marks=pytest.mark.slow),
+        pytest.param(("replicaof", "127.0.0.1 1", "no one"), id="demoted"),
+    ],
 )
 def test_a_server_that_takes_no_writes_for_a_while(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis, trouble: tuple[str, Any, Any]
@@ -327,7 +331,11 @@ def test_a_server_that_takes_no_writes_for_a_while(
     assert process.stop() == 0
 
 
-BROKEN = ["ready", "scheduled", "levels", "stats", "workers", "completed"]
+BROKEN = [
+    "ready",
+    "workers",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("scheduled", "levels", "stats", "completed")),
+]
 
 
 @pytest.mark.parametrize("broken", BROKEN)

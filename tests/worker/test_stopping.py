@@ -25,6 +25,7 @@ def server(valkey: Server) -> Server:
 
 
 SHAPES = [0, 1]
+PRELOAD = [False, pytest.param(True, marks=pytest.mark.slow)]
 
 
 def is_gone(queue: Queue, job_id: str) -> bool:
@@ -146,7 +147,7 @@ def test_a_second_signal_stops_at_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize("preload", PRELOAD)
 def test_a_signal_to_all_processes_is_one_signal(
     queue: Queue, worker: Start, runs: Runs, gate: Path, number: signal.Signals, preload: bool
 ) -> None:
@@ -178,7 +179,7 @@ def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     assert [queue.get(job.id).attempt for job in jobs] == [0] * 21
 
 
-@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize("preload", PRELOAD)
 def test_a_worker_that_is_stopped_while_it_starts(queue: Queue, worker: Start, preload: bool) -> None:
     process = worker(processes=2, preload=preload)
     process.says("redjobs")
@@ -302,7 +303,7 @@ App = Callable[[str], None]
 Ask = Callable[[], str]
 
 
-@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize("preload", PRELOAD)
 def test_sighup_replaces_the_children_one_by_one(
     worker: Start, runs: Runs, tmp_path: Path, app: App, ask: Ask, preload: bool
 ) -> None:

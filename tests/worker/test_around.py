@@ -1,0 +1,219 @@
+"""What stands around the jobs: hooks, health checks, a fork server, options of a queue, systemd."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import redjobs
+from redjobs import CurrentJob, JobError, Queue
+from redjobs.inspector import Inspector
+from redjobs.registry import registry
+from tests.cli import Cli
+from tests.servers import Server
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Burst, Start
+from tests.worker.runs import Runs
+
+
+@pytest.fixture
+def server(valkey: Server) -> Server:
+    return valkey
+
+
+@pytest.fixture
+def clean_hooks() -> Iterator[None]:
+    yield
+    registry.hooks.clear()
+    registry.queue_options.clear()
+
+
+# Hooks ----------------------------------------------------------------------------------------
+
+
+class Plugin:
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def enqueue(self, job: Any) -> Iterator[None]:
+        self.heard.append(("enqueue", job.name))
+        yield
+        self.heard.append(("enqueued", job.name))
+
+    def claim(self, job: CurrentJob) -> None:
+        self.heard.append(("claim", job.attempt))
+
+    def run(self, job: CurrentJob) -> Iterator[None]:
+        self.heard.append(("before", job.name))
+        yield
+        self.heard.append(("after", job.name))
+
+    def success(self, job: CurrentJob, seconds: float) -> None:
+        self.heard.append(("success", seconds >= 0))
+
+    def error(self, job: CurrentJob, exception: Exception) -> None:
+        self.heard.append(("error", type(exception).__name__))
+
+    def dead(self, job: CurrentJob, error: JobError) -> None:
+        self.heard.append(("dead", error.error.partition(":")[0]))
+
+    def worker_start(self, worker: Any) -> None:
+        self.heard.append(("worker_start",))
+
+    def worker_stop(self, worker: Any) -> None:
+        self.heard.append(("worker_stop",))
+
+
+@pytest.mark.usefixtures("clean_hooks")
+def test_hooks_hear_a_jobs_whole_life(queue: Queue, burst: Burst) -> None:
+    plugin = Plugin()
+    redjobs.add_plugin(plugin)
+    name = "tests.worker.handlers:record"
+    queue.enqueue(handlers.record, "fine")
+    burst()
+    assert plugin.heard == [
+        ("enqueue", name),
+        ("enqueued", name),
+        ("worker_start",),
+        ("claim", 1),
+        ("before", name),
+        ("after", name),
+        ("success", True),
+        ("worker_stop",),
+    ]
+    plugin.heard.clear()
+    queue.options(max_attempts=1).enqueue(handlers.fail, "broken")
+    burst()
+    assert plugin.heard[-3:] == [("error", "ValueError"), ("dead", "ValueError"), ("worker_stop",)]
+
+
+@pytest.mark.usefixtures("clean_hooks")
+def test_a_hook_that_raises_loses_no_job(queue: Queue, burst: Burst, runs: Runs) -> None:
+    def breaks(*facts: Any) -> None:
+        raise RuntimeError("broken hook")
+
+    for event in ("enqueue", "claim", "run", "success", "worker_start"):
+        registry.hooks.add(event, breaks)
+    queue.enqueue(handlers.record, "all the same")
+    assert burst() == 0
+    assert runs.texts() == ["all the same"]
+
+
+@pytest.mark.usefixtures("clean_hooks")
+def test_options_of_a_queue_hold_where_nobody_says_more(queue: Queue, burst: Burst) -> None:
+    redjobs.queue_options(queue.name, priority=-5, max_attempts=1)
+    job = queue.enqueue(handlers.fail, "once")
+    assert job.priority == -5
+    assert queue.options(priority=3).enqueue(handlers.record, "own").priority == 3
+    burst()
+    assert queue.get(job.id).state == "dead"
+
+
+# Health ---------------------------------------------------------------------------------------
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    """What the endpoint says; status 0 while nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.load(refused)
+    except OSError:
+        return 0, {}
+
+
+def port_of(log: str) -> int:
+    found = re.search(r"health checks on http://127\.0\.0\.1:(\d+)/", log)
+    return int(found[1]) if found else 0
+
+
+def test_health_is_being_able_to_claim(worker: Start) -> None:
+    process = worker(processes=1, health_port=0, constants={"redjobs.worker.health.FRESH_SECONDS": 3.0})
+    port = wait_until(lambda: port_of(process.log))
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy")
+    (child,) = process.children()
+    os.kill(child, signal.SIGSTOP)
+    wait_until(lambda: health(port)[0] == 503, timeout=20, description="it says that it cannot claim")
+    assert health(port)[1]["silent"] == [child]
+    os.kill(child, signal.SIGCONT)
+    wait_until(lambda: health(port)[0] == 200, timeout=20, description="it is healthy again")
+    assert process.stop() == 0
+
+
+def test_a_worker_that_stops_is_not_healthy(worker: Start, queue: Queue, gate: Path, runs: Runs) -> None:
+    process = worker(processes=1, health_port=0)
+    queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    port = port_of(process.log)
+    process.send(signal.SIGTERM)
+    wait_until(lambda: health(port)[1].get("stopping"), description="it says that it stops")
+    assert health(port)[0] == 503
+    gate.touch()
+    assert process.wait() == 0
+
+
+def test_check_worker_knows_this_hosts_worker(worker: Start, server: Server, queue: Queue) -> None:
+    cli = Cli(server, queue.keys)
+    assert cli("check", "worker", code=1).stdout.startswith("no healthy worker of")
+    process = worker(processes=1, prefix=queue.keys.prefix)
+    inspector = Inspector(queue.redis, queue.keys.prefix)
+    wait_until(lambda: inspector.workers(queue.name), timeout=20)
+    assert cli.json("check", "worker")["healthy"] is True
+    assert cli("check", "worker", "--name", "another", code=1).exit_code == 1
+    assert process.stop() == 0
+
+
+# A fork server --------------------------------------------------------------------------------
+
+
+def test_preloaded_children_run_jobs_die_and_are_replaced(
+    worker: Start, queue: Queue, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=2, preload=True, lease=300.0)
+    job = queue.enqueue(handlers.wait, str(gate))
+    (line,) = runs.wait("start", job_id=job.id)
+    os.kill(line.pid, signal.SIGKILL)
+    again = runs.wait("start", job_id=job.id, times=2)[1]
+    assert again.pid != line.pid
+    assert queue.get(job.id).crashes == 1
+    gate.touch()
+    runs.wait("end", job_id=job.id)
+    assert process.stop() == 0
+
+
+def test_a_preloaded_app_that_cannot_be_imported_ends_the_worker(worker: Start) -> None:
+    process = worker(processes=1, preload=True, apps=("tests.worker.no_such_app",))
+    assert process.wait(20) == 2
+    assert "no module 'tests.worker.no_such_app'" in process.log
+
+
+# systemd --------------------------------------------------------------------------------------
+
+
+def test_systemd_is_told(worker: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(15)
+        process = worker(fresh=True, processes=1, lease=1.0)
+        heard: set[bytes] = set()
+        while heard != {b"READY=1", b"WATCHDOG=1"}:
+            heard.add(manager.recv(100))
+        process.send(signal.SIGTERM)
+        while manager.recv(100) != b"STOPPING=1":
+            pass
+        assert process.wait() == 0
