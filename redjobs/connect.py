@@ -7,7 +7,7 @@
 Sending again is safe for redjobs' own scripts, which are idempotent. It is not for a blocking pop:
 each reply that is lost would strand a job, and redis-py repeats calls on its own, ten times for one
 constructor and never for another. So what happens is written out here and not left to defaults,
-which also differ between the versions of redis-py (5.0.1 and later) that redjobs works with.
+which also differ between the versions of redis-py (5.2.1 and later) that redjobs works with.
 
 Nothing is connected before the first command, and no connection crosses a fork (redis-py's pools
 begin anew in the child).

@@ -159,10 +159,7 @@ class Store:
     def _step(self, call: Call, reply: Any, values: list[Any]) -> Step:
         *values, stats = values
         after = self._number({name: _plain(name, value) for name, value in zip(_NAMES, values, strict=True)})
-        if call[0] == "pop":
-            told = None if reply is None else reply.decode()
-        else:
-            told = command(call).parse(reply)
+        told = (None if reply is None else reply.decode()) if call[0] == "pop" else command(call).parse(reply)
         return Step(after, told, {name: int(count) for name, count in _pairs(stats)})
 
     def _writes(self, number: int) -> Iterator[tuple[str, ...]]:
