@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -58,7 +59,9 @@ def clear(inspector: Inspector, queue: Queue, state: State) -> int:
     """
     if state is State.PROCESSING:
         raise ValueError("jobs that run are not cleared: cancel them")
-    verb = flows.cancel if state in (State.SCHEDULED, State.READY) else flows.delete
+    # A job that a worker takes meanwhile is let run.
+    waiting = state in (State.SCHEDULED, State.READY)
+    verb = partial(flows.cancel, stop=False) if waiting else flows.delete
     left = inspector.jobs(queue.name, state, limit=1).total
     removed = stayed = 0
     while left > 0:
@@ -66,17 +69,10 @@ def clear(inspector: Inspector, queue: Queue, state: State) -> int:
         if not ids:
             break
         verdicts = drive_all(queue.redis, [verb(queue.keys, job_id) for job_id in ids])
-        _let_run(queue, [i for i, v in zip(ids, verdicts, strict=True) if v is Verdict.RUNNING])
         removed += sum(map(bool, verdicts))
         stayed += len(ids) - sum(map(bool, verdicts))
         left -= len(ids)
     return removed
-
-
-def _let_run(queue: Queue, ids: Sequence[str]) -> None:
-    """A worker took these while we looked: `cancel` has asked it to stop them, which nobody wanted."""
-    if ids:
-        queue.redis.zrem(queue.keys.cancels, *ids)
 
 
 def drive_all(client: redis.Redis, together: Iterable[Flow[T]]) -> list[T]:

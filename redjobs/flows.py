@@ -98,10 +98,10 @@ def _by_id_or_key(keys: Keys, id_or_key: str, command: Any) -> Generator[Command
     return word, value
 
 
-def cancel(keys: Keys, id_or_key: str) -> Flow[Verdict]:
-    """Forget a job that has not begun."""
+def cancel(keys: Keys, id_or_key: str, *, stop: bool = True) -> Flow[Verdict]:
+    """Forget a job that has not begun; with `stop`, ask that one which is running be stopped."""
     word, _ = yield from _by_id_or_key(
-        keys, id_or_key, lambda job_id, key: commands.cancel(keys, job_id, key)
+        keys, id_or_key, lambda job_id, key: commands.cancel(keys, job_id, key, stop=stop)
     )
     return _VERDICTS[word]
 

@@ -233,7 +233,10 @@ class Queue:
         return self.registry.codec.decode_call(job.payload)
 
     def cancel(self, id_or_key: str) -> Verdict:
-        """Forget a job that has not begun. O(log N) where scheduled, O(N) where ready."""
+        """Forget a job that has not begun. O(log N) where scheduled, O(N) where ready.
+
+        One that is running is `RUNNING`, and is asked to stop: see JobCancelled.
+        """
         return self._driver.drive(flows.cancel(self.keys, id_or_key))
 
     def reschedule(

@@ -69,8 +69,11 @@ def _enqueued(queue: str, job: NewJob, answer: bytes, now_ms: int) -> Job:
     )
 
 
-def cancel(keys: Keys, job_id: str, key: str = "") -> Command[tuple[str, str]]:
-    """Forget a job that has not begun. The reply: a word and, for `keyed`, the key to call again with."""
+def cancel(keys: Keys, job_id: str, key: str = "", *, stop: bool = True) -> Command[tuple[str, str]]:
+    """Forget a job that has not begun; with `stop`, ask that one which is running be stopped.
+
+    The reply: a word and, for `keyed`, the key to call again with.
+    """
     names = (
         keys.job(job_id),
         keys.scheduled,
@@ -81,7 +84,7 @@ def cancel(keys: Keys, job_id: str, key: str = "") -> Command[tuple[str, str]]:
         keys.stats,
         keys.cancels,
     )
-    return Command(SCRIPTS["cancel"], names, (job_id, key), word_and_text)
+    return Command(SCRIPTS["cancel"], names, (job_id, key, int(stop)), word_and_text)
 
 
 def reschedule(keys: Keys, job_id: str, run_at: str) -> Command[tuple[str, int]]:

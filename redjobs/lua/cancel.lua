@@ -1,4 +1,4 @@
--- cancel: forget a job that has not begun; ask that one which is running be stopped.
+-- cancel: forget a job that has not begun; ask that one which is running be stopped, if that is wanted.
 --
 -- KEYS[1] job        hash  the job
 -- KEYS[2] scheduled  zset  id -> run_at ms
@@ -10,12 +10,13 @@
 -- KEYS[8] cancels    zset  id of a job that is to be stopped -> when that was asked, ms
 -- ARGV[1] id         str   the job's id
 -- ARGV[2] key        str   the unique key that is declared, '' for none
+-- ARGV[3] stop       int   1: ask that a running job be stopped; 0: leave it alone
 -- REPLY   {word, key}  words: cancelled processing dead completed missing; keyed: call again with this key declared
 -- COST    O(log N) where scheduled, O(N) where ready
 -- BUILDS  no keys
 local job, scheduled, list, unique = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, completed, stats, cancels = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local id, key = ARGV[1], ARGV[2]
+local id, key, stop = ARGV[1], ARGV[2], ARGV[3]
 
 redis.call('HLEN', stats)
 local held = redis.call('HMGET', job, 'name', 'token', 'key')
@@ -24,8 +25,10 @@ redis.call('LLEN', list)
 if not held[1] then return {'missing', ''} end
 redis.call('ZCARD', cancels)
 if held[2] then
-  local time = redis.call('TIME')
-  redis.call('ZADD', cancels, time[1] * 1000 + math.floor(time[2] / 1000), id)
+  if stop == '1' then
+    local time = redis.call('TIME')
+    redis.call('ZADD', cancels, time[1] * 1000 + math.floor(time[2] / 1000), id)
+  end
   return {'processing', ''}
 end
 if redis.call('ZSCORE', dead, id) then return {'dead', ''} end

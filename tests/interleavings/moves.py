@@ -29,7 +29,8 @@ class Moves:
         """The world before the first move."""
         hands = tuple(Hand(number) for number in range(self._scene.hands))
         empty = self.server.store.empty(_CLOCK)
-        world = World(empty, _CLOCK, hands, (Ghost(), Ghost()), (), (), self._scene.budget)
+        ghost = Ghost(sends=self._scene.sends)
+        world = World(empty, _CLOCK, hands, (ghost, ghost), (), (), self._scene.budget)
         for call in self._scene.setup:
             world, _ = self.server.perform(world, call)
         jobs = tuple(ghost._replace(sends=0) if ghost.stored else ghost for ghost in world.jobs)
@@ -41,7 +42,7 @@ class Moves:
             if hand.up:
                 yield from self._processes.of(world, hand)
             else:
-                yield from self._processes.look_again(world, hand)
+                yield from self._processes.down(world, hand)
         for call in dict.fromkeys(world.flying):
             yield Move(f"late: {say(call)}", call, partial(self._perform, world.land(call), call))
         for chore in dict.fromkeys(world.chores):
@@ -98,7 +99,7 @@ class Moves:
 
     def _enqueue(self, world: World, position: int) -> Iterator[Move]:
         """Sent until there is a reply; the second call may come when the first one's job is over."""
-        call, sends = ("enqueue", JOBS[position], ""), world.jobs[position].sends
+        call, sends = ("enqueue", JOBS[position], self._scene.run_at), world.jobs[position].sends
         told, untold = world.sends(position, 0), world.sends(position, sends - 1)
         yield Move(say(call), call, partial(self._perform, told, call))
         if world.left.lost and sends > 1:
@@ -136,6 +137,8 @@ class Moves:
                 raise Broken(f"{job[1]} stays in the list of {fact.owner} for ever")
         if self._scene.sleeps:
             self._check_sleep(world)
+        if self._scene.poison and world.jobs[1].fate == "dead":
+            raise Broken("a job is quarantined for what its neighbour did")
 
     def _is_stuck(self, world: World, job: str, fact: Fact) -> bool:
         """Whether nobody will ever move a job out of the list where it stands."""

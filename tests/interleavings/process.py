@@ -161,13 +161,17 @@ class Processes:
 
     def _renew(self, world: World, hand: Hand) -> World:
         """The lease is lost: it begins anew under another name."""
-        if not world.left.lives or hand.life + 1 == len(NAMES[hand.number]):
+        if not self._may_renew(world, hand):
             return world.hand(hand._replace(up=False))
         if "retire" not in self._scene.omits:
             world, _ = self._server.perform(world, ("retire", hand.name, False))
         fresh = hand._replace(life=hand.life + 1, taken=(), suspects=(), tokens=(), ghosts=False)
         world, _ = self._server.perform(world, ("register", fresh.name))
         return world.spend("lives").hand(fresh)
+
+    @staticmethod
+    def _may_renew(world: World, hand: Hand) -> bool:
+        return world.left.lives > 0 and hand.life + 1 < len(NAMES[hand.number])
 
     def _has_strangers(self, world: World, hand: Hand) -> bool:
         listed = self._server.store.value(world.data, KEYS.processing(hand.name))
@@ -181,12 +185,17 @@ class Processes:
         world = world.hand(hand._replace(up=False, gives=(), lost=False, sleeps_until=None))
         return world.chore((("listed", hand.name),)) if self._scene.supervised else world
 
-    def look_again(self, world: World, hand: Hand) -> Iterator[Move]:
-        """The supervisor of a process that is down looks at its list more than once."""
+    def down(self, world: World, hand: Hand) -> Iterator[Move]:
+        """A process that is down: its supervisor looks at its list again, or starts another one."""
         listed = self._server.store.value(world.data, KEYS.processing(hand.name))
         if self._scene.supervised and not world.chores and any(job != BELL for job in listed):
             after = world.chore((("listed", hand.name),))
             yield Move(f"the supervisor looks at {hand.name} again", None, lambda: after)
+        if self._scene.respawns and self._may_renew(world, hand):
+            fresh = Hand(hand.number, life=hand.life + 1, begins=hand.begins)
+            call = ("register", fresh.name)
+            start = partial(self._reply, world.spend("lives"), fresh, call, _nothing)
+            yield Move(f"{fresh.name} starts", call, start)
 
     def salvage(self, world: World, worker: str, listed: list[str]) -> list[Call]:
         """What a supervisor does with the list of a process that is down."""

@@ -43,6 +43,11 @@ class Scene:
     #: Whether the first job kills each process that begins it, until it is quarantined.
     poison: bool = False
     max_crashes: int = 2
+    #: Whether a process that is down is replaced, as long as there are lives left.
+    respawns: bool = False
+    #: How often the call that enqueues a job may be sent, and for when.
+    sends: int = 1
+    run_at: str = ""
     #: What the processes leave undone, to see that it would be noticed: `tokens`, of begin calls
     #: whose replies were lost, when they look at their lists; `retire`, of their old name when they
     #: take a new one; `ghosts`, the pops whose replies they never read, when they leave.

@@ -24,6 +24,8 @@ class Found:
     moves: int = 0
     depth: int = 0
     seconds: float = 0.0
+    #: What became of jobs, in some order of things or other.
+    fates: set[str] = field(default_factory=set)
     #: What did not hold, and what led there.
     broken: str = ""
     trace: list[str] = field(default_factory=list)
@@ -65,6 +67,7 @@ def _advance(moves: Moves, edge: list[World], origins: _Origins, found: Found) -
                 found.broken, found.trace = str(broken), [*_trace(origins, world), move.say]
                 return []
             if after not in origins:
+                found.fates.update(job.fate for job in after.jobs)
                 origins[after] = (world, move.say)
                 new.append(after)
     return new

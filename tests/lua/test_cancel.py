@@ -121,3 +121,9 @@ def test_a_job_that_ends_before_it_is_stopped_is_completed(lab: Lab) -> None:
     cancel(lab, job)
     assert lab.run(commands.complete(lab.keys, "w1", "t1", [Finished(job)])) == []
     assert lab.places(job) == []
+
+
+def test_a_running_job_may_be_left_alone(lab: Lab) -> None:
+    (job,) = lab.begun("w1")
+    assert lab.run(commands.cancel(lab.keys, job, stop=False))[0] == "processing"
+    assert lab.run(commands.cancels(lab.keys)) == []

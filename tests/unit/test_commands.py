@@ -421,7 +421,7 @@ def test_cancel_looks_where_the_job_may_stand() -> None:
             KEYS.stats,
             KEYS.cancels,
         ],
-        [LATE, "reminder:7"],
+        [LATE, "reminder:7", 1],
     )
 
 

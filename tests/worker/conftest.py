@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from redjobs import Queue, connect
 from redjobs.settings import resolve_url
@@ -133,3 +134,6 @@ def worker(server: Server, tmp_path: Path, runs: Runs, nursery: Nursery) -> Iter
             return process
 
         yield start
+    # A process that was killed may not have ended yet; the server shall not serve its calls any more.
+    with contextlib.suppress(redis.ConnectionError):
+        server.client().client_kill_filter(_type="normal", skipme=True)
