@@ -13,7 +13,6 @@ from tests.interleavings.scene import Move, Scene, say
 from tests.interleavings.world import Ghost, Hand, Server, World
 
 _CLOCK = 10
-_FOREVER = 10**15
 _SWEEP: tuple[Call, ...] = (("sweep",),)
 
 
@@ -115,7 +114,7 @@ class Moves:
         leases = dict(self.server.store.value(world.data, KEYS.workers))
         for hand in world.hands:
             beat = ("beat", hand.name)
-            if hand.up and int(leases.get(hand.name, _FOREVER)) < world.clock * 1000 + LEASE_MS:
+            if hand.up and int(leases.get(hand.name, 0)) < world.clock * 1000 + LEASE_MS:
                 yield Move(say(beat), beat, partial(self._perform, world, beat))
         if world.left.hours and not world.flying and not world.chores:
             for worker in sorted(self.server.rules.known(world.data)[1]):

@@ -155,9 +155,9 @@ class Processes:
 
     def _listed(self, world: World, hand: Hand, reply: list[str]) -> World:
         strange = [job for job in reversed(reply) if job not in hand.known]
-        tokens = ("",) if "tokens" in self._scene.omits else ("", *hand.tokens)
-        gives = tuple(("release", hand.name, token, job) for token in tokens for job in strange)
-        return world.hand(hand._replace(lost=False, gives=gives))
+        gives = tuple(("release", hand.name, token, job) for token in ("", *hand.tokens) for job in strange)
+        tokens = () if "tokens" in self._scene.omits else hand.tokens
+        return world.hand(hand._replace(lost=False, gives=gives, tokens=tokens))
 
     def _renew(self, world: World, hand: Hand) -> World:
         """The lease is lost: it begins anew under another name."""

@@ -48,9 +48,9 @@ class Scene:
     #: How often the call that enqueues a job may be sent, and for when.
     sends: int = 1
     run_at: str = ""
-    #: What the processes leave undone, to see that it would be noticed: `tokens`, of begin calls
-    #: whose replies were lost, when they look at their lists; `retire`, of their old name when they
-    #: take a new one; `ghosts`, the pops whose replies they never read, when they leave.
+    #: What the processes leave undone, to see that it would be noticed: `tokens`, to remember those of
+    #: begin calls whose replies were lost; `retire`, their old name when they take a new one; `ghosts`,
+    #: to mind the pops whose replies they never read when they leave.
     omits: frozenset[str] = frozenset()
 
 

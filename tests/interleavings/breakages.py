@@ -1,0 +1,170 @@
+"""Every protection, switched off by one change of one script, and the scene in which that is seen.
+
+So a search that finds nothing says something: it would have found these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tests.interleavings.scene import Scene
+from tests.interleavings.scenes import scene
+from tests.interleavings.store import Breakage
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A protection that is not there."""
+
+    name: str
+    #: Where it is missed, and what is then said.
+    where: str
+    says: str
+    breakages: tuple[Breakage, ...] = ()
+    #: What the processes do not do: see `Scene.omits`.
+    omits: str = ""
+
+    @property
+    def scene(self) -> Scene:
+        """The scene, with what the processes leave undone."""
+        return replace(scene(self.where), omits=frozenset({self.omits} - {""}))
+
+
+def _without(script: str, text: str, becomes: str) -> tuple[Breakage, ...]:
+    return (Breakage(script, text, becomes),)
+
+
+_STALE = "which w1 has"
+
+MISSING = (
+    Missing(
+        "the token in complete",
+        "frozen",
+        "do not add up",
+        _without("complete", "redis.call('HGET', KEYS[i + 3], 'token') == token", "true"),
+    ),
+    Missing(
+        "the token in retry",
+        "frozen",
+        "stands in scheduled and in ready",
+        _without("retry", "if held[1] ~= token then return {'lost', 0} end", ""),
+    ),
+    Missing(
+        "the token in bury",
+        "lost and late",
+        "do not add up",
+        _without("bury", "if redis.call('HGET', job, 'token') ~= token then return 'lost' end", ""),
+    ),
+    Missing(
+        "the token in discard",
+        "people, late",
+        "do not add up",
+        _without("discard", "if redis.call('HGET', job, 'token') ~= token then return 'lost' end", ""),
+    ),
+    Missing(
+        "the token in release",
+        "lost and late",
+        _STALE,
+        _without("release", "mine[id] and (held[1] or '') == token", "mine[id]"),
+    ),
+    Missing(
+        "that only retired workers are recovered",
+        "everything",
+        _STALE,
+        _without("recover", "if not redis.call('ZSCORE', retired, worker) then return {0, 0} end", ""),
+    ),
+    Missing(
+        "that a worker begins only what is in its list",
+        "lost and late",
+        "A",
+        _without("begin", "if mine[id] then", "if true then"),
+    ),
+    Missing(
+        "that a job is begun once",
+        "lost and late",
+        _STALE,
+        _without("begin", "elseif claimed then", "elseif false then"),
+    ),
+    Missing(
+        "that a suspect is begun alone",
+        "poison, swept",
+        "quarantined",
+        _without("begin", "elseif alone or (suspect and #begun > 0) then", "elseif false then"),
+    ),
+    Missing(
+        "that only the culprit is charged",
+        "poison",
+        "quarantined",
+        _without("recover", "ARGV[a + 1] == '1'", "true"),
+    ),
+    Missing(
+        "that a sweep remembers whom it retired",
+        "swept",
+        "for ever",
+        _without("sweep", "redis.call('ZADD', retired, now_ms, worker)", ""),
+    ),
+    Missing(
+        "that a heartbeat does not bring back a retired worker",
+        "frozen",
+        "is retired and has a lease",
+        _without("heartbeat", "if register == '1' or redis.call('ZSCORE', workers, ARGV[a]) then", "if true then"),
+    ),
+    Missing(
+        "that only who has nothing leaves without a trace",
+        "leaving",
+        "for ever",
+        _without("retire", "if clean == '1' and redis.call('LLEN', processing) == 0 then", "if clean == '1' then"),
+    ),
+    Missing(
+        "that an enqueue which is sent twice is one job",
+        "sent again",
+        "A",
+        _without("enqueue", "if redis.call('HLEN', job.key) > 0 then", "if false then"),
+    ),
+    Missing(
+        "that a cancelled job is taken from the schedule",
+        "people",
+        "B",
+        _without("cancel", "redis.call('ZREM', scheduled, id)", ""),
+    ),
+    Missing(
+        "that a running job is not rescheduled",
+        "people",
+        "which w1 has",
+        _without("reschedule", "if held[2] then return {'processing', 0} end", "if held[2] then stands = true end")
+        + _without("reschedule", "if not waits and not stands then return {'processing', 0} end", ""),
+    ),
+    Missing(
+        "that a job leaves one place when it enters the other",
+        "a death",
+        "stands in",
+        _without("recover", "redis.call('LREM', processing, 1, found.id)", ""),
+    ),
+    Missing(
+        "the bell of enqueue",
+        "asleep",
+        "all processes sleep",
+        _without("enqueue", "if rings and redis.call('LLEN', ready) == 0 then", "if false then"),
+    ),
+    Missing(
+        "the bell of retry",
+        "asleep, a death",
+        "all processes sleep",
+        _without("retry", "if run_at < earliest and redis.call('LLEN', ready) == 0 then", "if false then"),
+    ),
+    Missing(
+        "the bell of reschedule",
+        "asleep, later",
+        "all processes sleep",
+        _without("reschedule", "if at_ms < earliest and redis.call('LLEN', ready) == 0 then", "if false then"),
+    ),
+    Missing(
+        "the bell of recover",
+        "asleep, a death",
+        "all processes sleep",
+        _without("recover", "if recovered > 0 and priority ~= '0' and redis.call('LLEN', ready) == 0 then", "if false then"),
+    ),
+    Missing("the tokens of lost begin calls", "lost and late", "for ever", omits="tokens"),
+    Missing("that who begins anew retires its old name", "forgotten", "for ever", omits="retire"),
+    Missing("that a pop given up is minded when its worker leaves", "leaving", "for ever", omits="ghosts"),
+)
