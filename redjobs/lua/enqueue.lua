@@ -105,5 +105,6 @@ for _, job in ipairs(jobs) do
   redis.call('HSET', job.key, unpack(fields))
 end
 -- Nobody blocks on other priorities or on the schedule: without a bell a sleeping worker would not know.
-if rings and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
+-- Whom our own ids wake may be busy with them then; the bell behind them is for the next.
+if rings and redis.call('LLEN', ready) == #due then redis.call('LPUSH', ready, bell) end
 return {now_ms, words, holders}

@@ -57,7 +57,7 @@ class ClaimLoop:
         self._outage = Outage(logging.ERROR if seat is None else logging.DEBUG)
         self._lanes = Lanes(options, link, bench, self._outage, upkeep, seat)
         self._course = Course()
-        self._tending = Tending(bench, link, self._lanes, self._course)
+        self._tending = Tending(bench, link, self._lanes, self._course, self._outage)
         self._limits = Limits(options)
         #: Over, and not yet settled with the server; whether they were sent before.
         self._unsettled: list[Work] = []

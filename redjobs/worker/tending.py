@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from redis.exceptions import ResponseError
+
 from redjobs import commands
 from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
 from redjobs.retry import Unrun
@@ -12,6 +14,7 @@ from redjobs.worker.bench import Bench
 from redjobs.worker.lane import WAIT_SECONDS
 from redjobs.worker.lanes import Lanes
 from redjobs.worker.link import Link
+from redjobs.worker.outage import Outage
 from redjobs.worker.work import Work
 
 #: How often running works are looked at while there are any.
@@ -42,11 +45,12 @@ class Course:
 class Tending:
     """Looks at the bench's works; the claim thread calls it in every turn."""
 
-    def __init__(self, bench: Bench, link: Link, lanes: Lanes, course: Course) -> None:
+    def __init__(self, bench: Bench, link: Link, lanes: Lanes, course: Course, outage: Outage) -> None:
         self._bench = bench
         self._link = link
         self._lanes = lanes
         self._course = course
+        self._outage = outage
         self._tend_at = 0.0
         self._cancels_at = 0.0
 
@@ -77,11 +81,22 @@ class Tending:
         self._cancels_at = now + _CANCELS_SECONDS
         running = {work.claim.id: work for work in self._bench.running()}
         for queue in {work.claim.queue for work in running.values()}:
-            for job_id in self._link.run(commands.cancels(self._lanes.keys_of[queue])):
+            for job_id in self._wishes(queue):
                 work = running.get(job_id)
                 if work is not None and not work.interrupted:
                     work.interrupted = work.cancelled = True
                     self._bench.interrupt(work, JobCancelled("the job was cancelled"))
+
+    def _wishes(self, queue: str) -> list[str]:
+        """Which jobs of a queue somebody wants stopped."""
+        what = f"cancellations of {queue}"
+        try:
+            wishes: list[str] = self._link.run(commands.cancels(self._lanes.keys_of[queue]))
+        except ResponseError as error:  # nothing else need wait for that
+            self._outage.refused(error, what)
+            return []
+        self._outage.accepted(what)
+        return wishes
 
     def _limit(self, now: float) -> None:
         """Interrupt what runs too long, or longer than a stopping worker can wait."""

@@ -62,15 +62,23 @@ class BenchServer:
         besides = ("mem_clients_normal", "mem_aof_buffer", "used_memory_scripts_eval")
         return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in besides)
 
+    def bytes_of_keys(self) -> int:
+        """Bytes of all keys and what they hold, without tables that shrink only later."""
+        pipe: Any = self.client.pipeline(transaction=False)
+        for key in self.client.scan_iter(count=1_000):
+            pipe.memory_usage(key, samples=0)
+        return sum(size or 0 for size in pipe.execute())
+
     def cpu_seconds(self) -> float:
         """CPU time of its main process until now."""
         info = self.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
-    def slow_calls(self) -> list[float]:
-        """Milliseconds of each call that took longer than one, slowest first."""
+    def slow_calls(self) -> list[tuple[float, str]]:
+        """Each call that took longer than a millisecond: milliseconds and its beginning, slowest first."""
         calls: Any = self.client.slowlog_get(1_000)
-        return sorted((call["duration"] / 1000 for call in calls), reverse=True)
+        found = [(call["duration"] / 1000, call["command"][:60].decode()) for call in calls]
+        return sorted(found, reverse=True)
 
     def commands(self, seconds: float) -> dict[str, float]:
         """What clients send within a second, by command; what scripts call is not counted."""

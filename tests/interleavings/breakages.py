@@ -57,7 +57,7 @@ MISSING = (
     ),
     Missing(
         "the token in discard",
-        "people, late",
+        "cancelled",
         "do not add up",
         _without("discard", "if redis.call('HGET', job, 'token') ~= token then return 'lost' end", ""),
     ),
@@ -87,7 +87,7 @@ MISSING = (
     ),
     Missing(
         "that a suspect is begun alone",
-        "poison, swept",
+        "suspects, swept",
         "quarantined",
         _without("begin", "elseif alone or (suspect and #begun > 0) then", "elseif false then"),
     ),
@@ -107,13 +107,17 @@ MISSING = (
         "that a heartbeat does not bring back a retired worker",
         "frozen",
         "is retired and has a lease",
-        _without("heartbeat", "if register == '1' or redis.call('ZSCORE', workers, ARGV[a]) then", "if true then"),
+        _without(
+            "heartbeat", "if register == '1' or redis.call('ZSCORE', workers, ARGV[a]) then", "if true then"
+        ),
     ),
     Missing(
         "that only who has nothing leaves without a trace",
         "leaving",
         "for ever",
-        _without("retire", "if clean == '1' and redis.call('LLEN', processing) == 0 then", "if clean == '1' then"),
+        _without(
+            "retire", "if clean == '1' and redis.call('LLEN', processing) == 0 then", "if clean == '1' then"
+        ),
     ),
     Missing(
         "that an enqueue which is sent twice is one job",
@@ -131,7 +135,9 @@ MISSING = (
         "that a running job is not rescheduled",
         "people",
         "which w1 has",
-        _without("reschedule", "if held[2] then return {'processing', 0} end", "if held[2] then stands = true end")
+        _without(
+            "reschedule", "if held[2] then return {'processing', 0} end", "if held[2] then stands = true end"
+        )
         + _without("reschedule", "if not waits and not stands then return {'processing', 0} end", ""),
     ),
     Missing(
@@ -144,25 +150,31 @@ MISSING = (
         "the bell of enqueue",
         "asleep",
         "all processes sleep",
-        _without("enqueue", "if rings and redis.call('LLEN', ready) == 0 then", "if false then"),
+        _without("enqueue", "if rings and redis.call('LLEN', ready) == #due then", "if false then"),
     ),
     Missing(
-        "the bell of retry",
-        "asleep, a death",
-        "all processes sleep",
-        _without("retry", "if run_at < earliest and redis.call('LLEN', ready) == 0 then", "if false then"),
+        "the bell behind a batch",
+        "asleep, others busy",
+        "left to those that are busy",
+        _without("enqueue", "redis.call('LLEN', ready) == #due", "redis.call('LLEN', ready) == 0"),
     ),
     Missing(
         "the bell of reschedule",
         "asleep, later",
         "all processes sleep",
-        _without("reschedule", "if at_ms < earliest and redis.call('LLEN', ready) == 0 then", "if false then"),
+        _without(
+            "reschedule", "if at_ms < earliest and redis.call('LLEN', ready) == 0 then", "if false then"
+        ),
     ),
     Missing(
         "the bell of recover",
         "asleep, a death",
         "all processes sleep",
-        _without("recover", "if recovered > 0 and priority ~= '0' and redis.call('LLEN', ready) == 0 then", "if false then"),
+        _without(
+            "recover",
+            "if recovered > 0 and priority ~= '0' and redis.call('LLEN', ready) == 0 then",
+            "if false then",
+        ),
     ),
     Missing("the tokens of lost begin calls", "lost and late", "for ever", omits="tokens"),
     Missing("that who begins anew retires its old name", "forgotten", "for ever", omits="retire"),

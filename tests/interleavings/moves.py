@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from tests.interleavings.calls import KEYS, LEASE_MS, Call
+from tests.interleavings.calls import KEYS, LEASE_MS, A, Call
 from tests.interleavings.process import Processes
 from tests.interleavings.rules import JOBS, Broken, Fact
 from tests.interleavings.scene import Move, Scene, say
@@ -14,6 +14,7 @@ from tests.interleavings.world import Ghost, Hand, Server, World
 
 _CLOCK = 10
 _SWEEP: tuple[Call, ...] = (("sweep",),)
+_BOTH: Call = ("enqueue both",)
 
 
 class Moves:
@@ -37,6 +38,12 @@ class Moves:
 
     def of(self, world: World) -> Iterator[Move]:
         """Everything that may happen next."""
+        sleepers = [hand for hand in world.hands if hand.up and hand.sleeps_until is not None]
+        if sleepers and self.server.store.value(world.data, KEYS.ready):
+            # The server serves blocked clients before it reads the next call.
+            for hand in sleepers:
+                yield from self._processes.served(world, hand)
+            return
         for hand in world.hands:
             if hand.up:
                 yield from self._processes.of(world, hand)
@@ -85,8 +92,11 @@ class Moves:
 
     def _of_people(self, world: World) -> Iterator[Move]:
         for position, (job, ghost) in enumerate(zip(JOBS, world.jobs, strict=True)):
-            if ghost.sends:
+            if ghost.sends and (self._scene.sends_late or not ghost.fate):
                 yield from self._enqueue(world, position)
+            if self._scene.sleeps and job == A and all(ghost.sends for ghost in world.jobs):
+                both = world.sends(0, 0).sends(1, 0)
+                yield Move("enqueue both", _BOTH, partial(self._perform, both, _BOTH))
             if ghost.stored and world.left.cancels:
                 yield self._meddle(world, "cancels", ("cancel", job))
             if ghost.stored and world.left.reschedules:
@@ -125,7 +135,11 @@ class Moves:
     def _tick(self, world: World) -> World:
         clock = world.clock + 1
         data = self.server.store.at(world.data, clock)
-        return world.spend("ticks")._replace(data=data, clock=clock)
+        world = world.spend("ticks")._replace(data=data, clock=clock)
+        for hand in world.hands if self._scene.beats else ():
+            if hand.up:
+                world = self._perform(world, ("beat", hand.name))
+        return world
 
     # What must hold --------------------------------------------------------------------------
 
@@ -153,12 +167,17 @@ class Moves:
         return (job, fact.token) not in {(begun.job, begun.token) for begun in owner.begun}
 
     def _check_sleep(self, world: World) -> None:
-        until = [hand.sleeps_until for hand in world.hands if hand.up]
-        asleep = [moment for moment in until if moment is not None]
-        if not asleep or len(asleep) < len(until) or self.server.store.value(world.data, KEYS.ready):
+        """Nobody sleeps beside work that nobody who is awake will come to."""
+        up = [hand for hand in world.hands if hand.up]
+        asleep = [hand.sleeps_until for hand in up if hand.sleeps_until is not None]
+        if not asleep or world.chores or self.server.store.value(world.data, KEYS.ready):
             return
-        if self.server.rules.work_to_wake_for(world.data) < min(asleep):
+        work = self.server.rules.work_to_wake_for(world.data)
+        if len(asleep) == len(up) and work < min(asleep):
             raise Broken("all processes sleep, and none knows of the job that waits")
+        busy = [hand for hand in up if hand.holds == self._scene.slots]
+        if self._scene.sleeps == "at once" and len(asleep) + len(busy) == len(up) and work == 0.0:
+            raise Broken("a process sleeps, and the job that waits is left to those that are busy")
 
 
 def _is_looked_after(world: World, worker: str) -> bool:

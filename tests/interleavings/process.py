@@ -29,7 +29,7 @@ class Processes:
 
     def of(self, world: World, hand: Hand) -> Iterator[Move]:
         """The moves of a process that is up."""
-        if world.left.kills or self.is_poisoned(hand):
+        if self.is_poisoned(hand) or (world.left.kills and not self._has_the_bell(world, hand)):
             yield Move(f"{hand.name} is killed", None, partial(self._kill, world, hand))
         if hand.gives:
             yield from self._send(world, hand._replace(gives=hand.gives[1:]), hand.gives[0], _nothing)
@@ -44,18 +44,21 @@ class Processes:
         """Whether it runs the job that kills it."""
         return self._scene.poison and any(each.job == A and not each.said for each in hand.begun)
 
-    def _asleep(self, world: World, hand: Hand) -> Iterator[Move]:
-        awake = hand._replace(sleeps_until=None)
-        if self._server.store.value(world.data, KEYS.ready):
-            yield from self._send(world, awake, ("pop", hand.name), self._popped)
+    def served(self, world: World, hand: Hand) -> Iterator[Move]:
+        """The blocked pop of a process that sleeps gets what has come."""
+        yield from self._send(world, hand._replace(sleeps_until=None), ("pop", hand.name), self._popped)
+
+    @staticmethod
+    def _asleep(world: World, hand: Hand) -> Iterator[Move]:
         if world.clock * 1000 >= (hand.sleeps_until or 0.0):
+            awake = hand._replace(sleeps_until=None)
             yield Move(f"{hand.name} wakes in time", None, partial(world.hand, awake))
 
     def _awake(self, world: World, hand: Hand) -> Iterator[Move]:
         name = hand.name
         yield from self._begins(world, hand)
         yield from self._settles(world, hand)
-        for job in hand.taken:
+        for job in hand.taken if self._scene.gives else ():
             given = hand._replace(taken=tuple(each for each in hand.taken if each != job))
             yield from self._send(world, given, ("release", name, "", job), _nothing)
         yield from self._takes(world, hand)
@@ -134,6 +137,8 @@ class Processes:
             return self._renew(world, hand)
         due = float("inf") if reply.next_ms is None else world.clock * 1000.0 + reply.next_ms
         saw = None if reply.ids or reply.more or hand.holds else due
+        if saw is not None and self._scene.sleeps == "at once":
+            return world.hand(hand._replace(sleeps_until=saw))
         return world.hand(hand._replace(taken=(*hand.taken, *reply.ids), saw=saw))
 
     @staticmethod
@@ -177,6 +182,11 @@ class Processes:
         listed = self._server.store.value(world.data, KEYS.processing(hand.name))
         return any(job not in hand.known for job in listed if job != BELL)
 
+    def _has_the_bell(self, world: World, hand: Hand) -> bool:
+        # Who dies with the bell takes it along: the others sleep until their pops end by themselves.
+        listed = self._server.store.value(world.data, KEYS.processing(hand.name))
+        return bool(self._scene.sleeps) and BELL in listed
+
     # Death -----------------------------------------------------------------------------------
 
     def _kill(self, world: World, hand: Hand) -> World:
@@ -200,7 +210,7 @@ class Processes:
     def salvage(self, world: World, worker: str, listed: list[str]) -> list[Call]:
         """What a supervisor does with the list of a process that is down."""
         ran = {each.job for hand in world.hands if hand.name == worker for each in hand.begun}
-        if self._scene.poison:
+        if self._scene.poison and not self._scene.threads:
             ran &= {A}
         back: list[Call] = [("recover", worker, job, job in ran) for job in reversed(listed)]
         return [("retire", worker, False), *back]

@@ -31,23 +31,34 @@ class Scene:
     budget: Budget
     #: In the default run; there is time for a few more.
     depth: int
+    #: What becomes of a job in some order or other: else the search has not come far enough.
+    reaches: tuple[str, ...] = ()
     hands: int = 2
     #: How many jobs a process takes at a time.
     slots: int = 1
+    #: Whether what was taken may be given back without having been begun.
+    gives: bool = True
     #: How claims end.
     settles: tuple[str, ...] = ("complete",)
     #: Whether a supervisor clears up behind a process that died.
     supervised: bool = True
-    #: Whether idle processes block, and nothing ends that but a pop or what they know to be due.
-    sleeps: bool = False
+    #: Whether processes that are up never miss a heartbeat: only the dead lose their leases.
+    beats: bool = False
+    #: Whether processes that find nothing block, and nothing ends that but a pop or what they know to
+    #: be due: `soon`, so that calls of others may come between; or `at once`.
+    sleeps: str = ""
     #: Whether the first job kills each process that begins it, until it is quarantined.
     poison: bool = False
+    #: Whether a process runs what it has begun all at once, so that a supervisor charges all of it.
+    threads: bool = False
     max_crashes: int = 2
     #: Whether a process that is down is replaced, as long as there are lives left.
     respawns: bool = False
     #: How often the call that enqueues a job may be sent, and for when.
     sends: int = 1
     run_at: str = ""
+    #: Whether it may be sent again when the job is over.
+    sends_late: bool = False
     #: What the processes leave undone, to see that it would be noticed: `tokens`, to remember those of
     #: begin calls whose replies were lost; `retire`, their old name when they take a new one; `ghosts`,
     #: to mind the pops whose replies they never read when they leave.

@@ -146,7 +146,7 @@ def test_nothing_under_this_name_says_where_it_may_be(replies: list[Any]) -> Non
 
 def test_cancel_declares_the_key_that_the_job_turns_out_to_hold() -> None:
     def with_key(command: Command[Any]) -> Any:
-        assert command.args == (ID, "reminder:7")
+        assert command.args == (ID, "reminder:7", 1)
         assert KEYS.unique("reminder:7") in command.keys
         return [b"cancelled", b""]
 
@@ -158,7 +158,7 @@ def test_cancel_declares_the_key_that_the_job_turns_out_to_hold() -> None:
 
 def test_cancel_by_key_declares_it_at_once() -> None:
     def with_key(command: Command[Any]) -> Any:
-        assert command.args == (ID, "reminder:7")
+        assert command.args == (ID, "reminder:7", 1)
         return [b"cancelled", b""]
 
     verdict, asked = pump(flows.cancel(KEYS, "reminder:7"), ID.encode(), with_key)

@@ -385,6 +385,24 @@ def test_a_job_may_fork(queue: Queue, worker: Start, runs: Runs) -> None:
     runs.wait("end", "after")
 
 
+def test_a_fork_server_that_dies_is_replaced_with_the_next_child(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=1, preload=True)
+    queue.enqueue(handlers.record, "first")
+    (first,) = runs.wait("end", "first")
+    (fork_server,) = process.children()
+    os.kill(fork_server, signal.SIGKILL)
+    process.says("the fork server died")
+    queue.enqueue(handlers.record, "second")
+    (second,) = runs.wait("end", "second")
+    assert second.pid == first.pid, "its children live on"
+    job = queue.enqueue(handlers.die, "kill", 1)
+    (third,) = runs.wait("end", job_id=job.id)
+    assert third.pid != first.pid
+    assert process.stop() == 0
+
+
 def test_preloaded_children_do_the_same(queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker(processes=2, preload=True, lease=300.0)
     job = queue.enqueue(handlers.die, "segfault", 1)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,6 +181,19 @@ def test_a_job_that_is_given_to_a_ghost_is_found(
     runs.wait("end")
     assert process.count("gave back 1 jobs") == 1
     assert runs.count("start") == 1
+
+
+def test_what_appears_in_its_list_without_its_knowledge_is_given_back(
+    queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
+) -> None:
+    """As a call would leave it that arrived after its connection was given up."""
+    idle(lease=0.5)
+    names: Any = queue.redis.zrange(queue.keys.workers, 0, -1)
+    job = queue.enqueue_in(timedelta(hours=1), handlers.record)
+    queue.redis.zrem(queue.keys.scheduled, job.id)
+    queue.redis.lpush(queue.keys.processing(names[0].decode()), job.id)
+    (line,) = runs.wait("end", job_id=job.id)
+    assert line.attempt == 1
 
 
 def test_a_ghost_of_a_worker_that_is_cut_off_for_good(

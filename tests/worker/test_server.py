@@ -361,6 +361,25 @@ def test_a_key_of_a_wrong_type_is_named_once_and_harms_no_other_queue(
     bad.close()
 
 
+def test_broken_wishes_to_cancel_do_not_hold_others_up(
+    worker: Start, runs: Runs, server: Server, redis_client: redis.Redis, queue: Queue, gate: Path
+) -> None:
+    """They are asked for twice a second while a job of their queue runs."""
+    bad = Queue("bad", url=server.url)
+    often = {"redjobs.worker.tending._CANCELS_SECONDS": 0.05}
+    process = worker(processes=0, threads=2, queues=("bad", "default"), constants=often)
+    redis_client.set(bad.keys.cancels, "not what it should be")
+    bad.enqueue(handlers.wait, str(gate))
+    process.says("the server refuses a command", "WRONGTYPE")
+    for number in range(30):
+        queue.enqueue(handlers.record, str(number))
+        runs.wait("end", str(number), timeout=0.5)
+    assert process.count("the server refuses a command") == 1
+    gate.touch()
+    runs.wait("end", times=31)
+    bad.close()
+
+
 def test_a_job_of_a_wrong_type_does_not_hold_its_neighbours_up(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis, gate: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,22 @@ def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     assert process.stop() == 0
     assert ready(queue) == [job.id for job in jobs]
     assert [queue.get(job.id).attempt for job in jobs] == [0] * 21
+
+
+@pytest.mark.parametrize("options", [{"processes": 0}, {"processes": 2, "threads": 2}], ids=["one", "many"])
+def test_stops_at_random_moments_run_no_job_twice_and_lose_none(
+    queue: Queue, worker: Start, runs: Runs, options: dict[str, Any]
+) -> None:
+    jobs = queue.enqueue_many(call(handlers.take_seconds, 0.002) for _ in range(300))
+    for _ in range(5):
+        process = worker(grace=10.0, **options)
+        already = runs.count("start")
+        runs.wait("start", times=min(300, already + random.randint(1, 40)))
+        assert process.stop() == 0
+        assert nothing_is_held(queue)
+    worker(burst=True, **options).wait(20)
+    assert sorted(line.job_id for line in runs.lines("start")) == sorted(job.id for job in jobs)
+    assert {line.attempt for line in runs.lines("end")} == {1}
 
 
 @pytest.mark.parametrize("preload", PRELOAD)

@@ -44,13 +44,14 @@ def _memory(block: Block) -> Metrics:
     wait_for_silence(workers, 5)
     for program in workers:
         program.kill()
-    before, keys = server.used_memory(), server.client.dbsize()
+    left, keys = server.bytes_of_keys(), server.client.dbsize()
+    before = server.used_memory()
     at = time.time() + _DAY
     seconds = producer.ask("plan", job=block.hit, first=count, count=count, at=at, spread=_DAY)
     return {
         "scheduled": (server.used_memory() - before) / count,
         "ready": ready / count,
-        "left": max(0.0, (before - empty) / count),
+        "left": left / count,
         "keys": keys,
         "schedule_rate": count / seconds,
         "jobs": count,

@@ -85,9 +85,10 @@ def _due(block: Block) -> Metrics:
         "first_ms": late[0] * 1000,
         "p50_ms": quantile(late, 0.5) * 1000,
         "last_ms": late[-1] * 1000,
-        "slowest_ms": calls[0] if calls else 1.0,
-        "slow_calls": sum(call > 5 for call in calls),
-        "slowest_enqueue_ms": enqueue_calls[0] if enqueue_calls else 1.0,
+        "slowest_ms": calls[0][0] if calls else 1.0,
+        "slowest": calls[0][1] if calls else "",
+        "slow_calls": sum(ms > 5 for ms, _ in calls),
+        "slowest_enqueue_ms": enqueue_calls[0][0] if enqueue_calls else 1.0,
         "jobs": count,
     }
 
