@@ -16,31 +16,48 @@ def jobs(works: Iterable[Work]) -> None:
     """A line for each job that is settled. Arguments are never among what it says."""
     for work in works:
         if isinstance(work.outcome, Completed):
-            if logger.isEnabledFor(logging.INFO):
-                logger.info("done %s", _line(work))
+            _say(logging.INFO, work, "done")
         else:
             _not_done(work)
 
 
 def _not_done(work: Work) -> None:
-    decision, line = work.decision, _line(work)
+    decision = work.decision
     match decision:
         case GiveUp(error):
-            logger.error("dead %s: %s", line, error.error)
+            _say(logging.ERROR, work, "dead", f": {error.error}")
         case RunAgain(delay_ms, error, refund):
-            again = format_duration(delay_ms / 1000)
-            reason = f": {error.error}" if error else ""
+            again = f" in {format_duration(delay_ms / 1000)}" + (f": {error.error}" if error else "")
             asked = isinstance(work.outcome, Failed) and is_signal(work.outcome.exception)
-            level = logging.INFO if refund and asked else logging.WARNING
-            verb = "snoozed" if refund and asked else "again"
-            logger.log(level, "%s %s in %s%s", verb, line, again, reason)
-        case Discard():
-            logger.info("cancelled %s", line)
-        case _:
-            if not isinstance(work.outcome, Unrun):
-                logger.warning("gave back %s", line)
+            if refund and asked:
+                _say(logging.INFO, work, "snoozed", again)
             else:
-                logger.debug("gave back %s", line)
+                _say(logging.WARNING, work, "again", again)
+        case Discard():
+            _say(logging.INFO, work, "cancelled")
+        case _:
+            level = logging.DEBUG if isinstance(work.outcome, Unrun) else logging.WARNING
+            _say(level, work, "gave back")
+
+
+def _say(level: int, work: Work, what: str, more: str = "") -> None:
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s %s%s", what, _line(work), more, extra={"facts": _facts(work, what)})
+
+
+def _facts(work: Work, what: str) -> dict[str, object]:
+    """The same for machines."""
+    claim = work.claim
+    took_ms = round((work.finished_at - work.started_at) * 1000) if work.started_at else None
+    return {
+        "event": what,
+        "job_id": claim.id,
+        "name": claim.name,
+        "queue": claim.queue,
+        "attempt": claim.attempt,
+        "took_ms": took_ms,
+        "late_ms": claim.started_at_ms - claim.run_at_ms,
+    }
 
 
 def _line(work: Work) -> str:

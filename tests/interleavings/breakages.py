@@ -86,12 +86,6 @@ MISSING = (
         _without("begin", "elseif claimed then", "elseif false then"),
     ),
     Missing(
-        "that a suspect is begun alone",
-        "suspects, swept",
-        "quarantined",
-        _without("begin", "elseif alone or (suspect and #begun > 0) then", "elseif false then"),
-    ),
-    Missing(
         "that only the culprit is charged",
         "poison",
         "quarantined",
@@ -168,7 +162,7 @@ MISSING = (
     ),
     Missing(
         "the bell of recover",
-        "asleep, a death",
+        "asleep, recovered",
         "all processes sleep",
         _without(
             "recover",

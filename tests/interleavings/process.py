@@ -58,7 +58,7 @@ class Processes:
         name = hand.name
         yield from self._begins(world, hand)
         yield from self._settles(world, hand)
-        for job in hand.taken if self._scene.gives else ():
+        for job in hand.taken:
             given = hand._replace(taken=tuple(each for each in hand.taken if each != job))
             yield from self._send(world, given, ("release", name, "", job), _nothing)
         yield from self._takes(world, hand)

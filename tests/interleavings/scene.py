@@ -36,8 +36,6 @@ class Scene:
     hands: int = 2
     #: How many jobs a process takes at a time.
     slots: int = 1
-    #: Whether what was taken may be given back without having been begun.
-    gives: bool = True
     #: How claims end.
     settles: tuple[str, ...] = ("complete",)
     #: Whether a supervisor clears up behind a process that died.

@@ -20,6 +20,13 @@ _CRASH: tuple[Call, ...] = (
     ("recover", "w2", A, True),
     ("recover", "w2", B, True),
 )
+#: A process that had taken a job is dead and retired.
+_STRANDED: tuple[Call, ...] = (
+    *_WORKERS,
+    ("enqueue", B, ""),
+    ("take", "w2", 1),
+    ("retire", "w2", False),
+)
 _SUSPECTS = Scene(
     "suspects, swept",
     _CRASH,
@@ -27,7 +34,6 @@ _SUSPECTS = Scene(
     15,
     hands=1,
     slots=2,
-    gives=False,
     supervised=False,
     beats=True,
     poison=True,
@@ -88,7 +94,6 @@ SCENES = (
         reaches=("completed", "dead"),
     ),
     Scene("poison, two processes", _TWO, Budget(lives=1), 11, slots=2, poison=True, respawns=True),
-    _SUSPECTS,
     # Both processes sleep; nothing but a bell or what they know to be due wakes them.
     Scene(
         "asleep",
@@ -100,7 +105,7 @@ SCENES = (
         reaches=("completed",),
     ),
     Scene("asleep, later", _WORKERS, Budget(ticks=1, reschedules=1), 6, sleeps="soon", run_at="+500"),
-    Scene("asleep, a death", (*_WORKERS, ("enqueue", B, "")), Budget(kills=1), 9, sleeps="soon"),
+    Scene("asleep, recovered", _STRANDED, Budget(sweeps=1), 9, hands=1, sleeps="soon"),
     Scene("asleep, others busy", _WORKERS, Budget(), 12, sleeps="at once"),
     Scene(
         "everything",
@@ -120,7 +125,7 @@ KNOWN = (
         "an enqueue whose reply was lost and that is sent again when its job is over makes it anew",
     ),
     (
-        replace(_SUSPECTS, gives=True),
+        _SUSPECTS,
         "a job is quarantined for what its neighbour did",
         "a suspect that is taken later is begun beside what its worker has begun before",
     ),

@@ -217,3 +217,23 @@ def test_systemd_is_told(worker: Start, tmp_path: Path, monkeypatch: pytest.Monk
         while manager.recv(100) != b"STOPPING=1":
             pass
         assert process.wait() == 0
+
+
+# Logs -----------------------------------------------------------------------------------------
+
+
+def test_a_job_is_one_line_with_all_that_matters(
+    queue: Queue, burst: Burst, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "redjobs")
+    job = queue.enqueue(handlers.record, "the secret")
+    burst()
+    (record,) = (one for one in caplog.records if job.id in one.getMessage())
+    assert re.fullmatch(
+        rf"done tests\.worker\.handlers:record {job.id} queue=default attempt=1 took=.+ late=.+",
+        record.getMessage(),
+    )
+    facts = record.__dict__["facts"]
+    assert facts["job_id"] == job.id and facts["event"] == "done" and facts["attempt"] == 1
+    assert facts["took_ms"] >= 0 and facts["late_ms"] >= 0
+    assert "secret" not in caplog.text

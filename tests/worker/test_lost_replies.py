@@ -175,7 +175,7 @@ def test_a_job_that_is_given_to_a_ghost_is_found(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
 ) -> None:
     """The connection is dead, and only the server does not know: it answers into the void."""
-    process = idle(lease=60.0)
+    process = idle(lease=600.0)
     proxy.black_hole()
     queue.enqueue(handlers.record)
     runs.wait("end")

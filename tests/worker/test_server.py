@@ -398,13 +398,15 @@ def test_a_job_of_a_wrong_type_does_not_hold_its_neighbours_up(
 
 
 def test_a_worker_with_more_open_files_than_select_can_count(
-    queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis
+    queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis, gate: Path
 ) -> None:
-    """All connections are new afterwards, and so have high numbers."""
+    """All connections are new afterwards, and have high numbers: what they leave is taken at once."""
     process = idle()
-    queue.enqueue(handlers.open_files, 1_200)
-    runs.wait("end")
+    queue.enqueue(handlers.take_all_numbers, 1_200, str(gate))
+    runs.wait("start")
     redis_client.client_kill_filter(_type="normal", skipme=True)
+    process.says("the server is back")
+    gate.touch()
     queue.enqueue(handlers.record, "after")
     runs.wait("end", "after")
     assert process.stop() == 0

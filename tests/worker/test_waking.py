@@ -137,8 +137,14 @@ def test_each_of_several_queues_wakes_it(asleep: Asleep, server: Server, runs: R
 
 
 def test_a_worker_of_other_priorities_looks_now_and_then(queue: Queue, asleep: Asleep, runs: Runs) -> None:
-    """It cannot block on priority 0, so nothing wakes it."""
-    asleep(lambda: queue.options(priority=5).enqueue(handlers.moments), blocked=0, min_priority=1)
+    """It cannot block on priority 0, which is not its own, so nothing wakes it."""
+
+    def enqueue_both() -> None:
+        wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1)
+        queue.enqueue(handlers.record, "not for it")
+        queue.options(priority=5).enqueue(handlers.moments)
+
+    asleep(enqueue_both, blocked=0, min_priority=1)
     (late_ms,) = lateness(runs)
     assert late_ms < LATE_MS
 

@@ -1,0 +1,181 @@
+"""The verdict: what was lost, what came from nowhere, what ran twice and why.
+
+`total_queue` is Jepsen's checker of that name: multisets of what was attempted, what was
+acknowledged and what came out. `repeats` asks of each execution that was not the job's first which
+fault explains it; one that none explains is a fault of redjobs. Nothing here asks the server.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tests.chaos.record import AGAIN, STOPPED, Run
+
+
+@dataclass(frozen=True)
+class TotalQueue:
+    """Multisets, and whether the queue was one."""
+
+    lost: Counter[Hashable]
+    unexpected: Counter[Hashable]
+    duplicated: Counter[Hashable]
+    recovered: Counter[Hashable]
+    attempts: int = 0
+    acknowledged: int = 0
+    ok: int = 0
+
+    @property
+    def is_valid(self) -> bool:
+        """Nothing was lost, and nothing came out that was never put in."""
+        return not self.lost and not self.unexpected
+
+
+def total_queue(
+    attempted: Iterable[Hashable], acknowledged: Iterable[Hashable], came_out: Iterable[Hashable]
+) -> TotalQueue:
+    """Compare what was put in with all that came out of a queue that was drained.
+
+    Lost: acknowledged, and did not come out. Unexpected: came out, and nobody tried to put it in.
+    Duplicated: came out more often than it was put in. Recovered: nobody was told that it was put
+    in, and it came out.
+    """
+    attempts, acks, out = Counter(attempted), Counter(acknowledged), Counter(came_out)
+    ok = out & attempts
+    unexpected = Counter({each: count for each, count in out.items() if each not in attempts})
+    return TotalQueue(
+        lost=acks - out,
+        unexpected=unexpected,
+        duplicated=out - attempts - unexpected,
+        recovered=ok - acks,
+        attempts=attempts.total(),
+        acknowledged=acks.total(),
+        ok=ok.total(),
+    )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that was done to processes or the server, in monotonic seconds."""
+
+    kind: str
+    at: float
+    until: float
+    #: Whom it hit; None: everybody.
+    pids: frozenset[int] | None = None
+    #: Whether a job that had begun may run again for it.
+    excuses: bool = True
+    #: Whether those it hit are dead.
+    kills: bool = False
+
+    def explains(self, run: Run, again: Run, slack: float) -> bool:
+        """Whether `run`, which was begun before or during this, may be followed by `again`."""
+        if not self.excuses or (self.pids is not None and run.pid not in self.pids):
+            return False
+        ended = again.started if run.ended is None else run.ended
+        # The end of a job is settled a moment after it has ended.
+        return run.started <= self.until and self.at <= ended + slack and self.at <= again.started
+
+
+@dataclass
+class Repeats:
+    """Executions that followed another one of the same job without a plan."""
+
+    #: By the kind of the fault: the process died in the middle; or it had ended and not been settled.
+    running: Counter[str] = field(default_factory=Counter)
+    unsettled: Counter[str] = field(default_factory=Counter)
+    #: Told to stop by their worker, and given back.
+    stopped: int = 0
+    unexplained: list[tuple[Run, Run]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.running.total() + self.unsettled.total() + self.stopped + len(self.unexplained)
+
+
+def repeats(runs: Iterable[Run], faults: Sequence[Fault], slack: float = 0.5) -> Repeats:
+    """Why jobs ran more often than was planned. `slack`: seconds from a job's end to its settlement."""
+    found = Repeats()
+    for each in by_job(runs).values():
+        for run, again in pairwise(each):
+            if run.how == AGAIN and again.attempt > run.attempt:
+                continue
+            if run.how == STOPPED:
+                found.stopped += 1
+                continue
+            fault = next((fault for fault in faults if fault.explains(run, again, slack)), None)
+            if fault is None:
+                found.unexplained.append((run, again))
+            elif run.ended is None:
+                found.running[fault.kind] += 1
+            else:
+                found.unsettled[fault.kind] += 1
+    return found
+
+
+def by_job(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The executions of each job, in their order."""
+    found: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.started):
+        found.setdefault(run.job, []).append(run)
+    return found
+
+
+def recoveries(runs: Iterable[Run], faults: Iterable[Fault]) -> dict[str, list[float]]:
+    """By kind of fault: how long after a process died the jobs that ran there were started again."""
+    died = {pid: fault for fault in faults if fault.kills for pid in fault.pids or ()}
+    seconds: dict[str, list[float]] = {}
+    for each in by_job(runs).values():
+        for run, again in pairwise(each):
+            fault = died.get(run.pid)
+            if run.ended is None and fault is not None and run.started <= fault.at <= again.started:
+                seconds.setdefault(fault.kind, []).append(again.started - fault.at)
+    return seconds
+
+
+def wrong_attempts(runs: Iterable[Run]) -> list[str]:
+    """Attempts count failures and nothing else: they never fall, and never run ahead."""
+    wrong = []
+    for job, each in by_job(runs).items():
+        failures = 0
+        for run, after in zip(each, [*each[1:], None], strict=True):
+            if not 1 <= run.attempt <= 1 + failures:
+                wrong.append(f"{job} was at attempt {run.attempt} after {failures} failures")
+            if after is not None and after.attempt < run.attempt:
+                wrong.append(f"{job} fell from attempt {run.attempt} to {after.attempt}")
+            failures += run.how == AGAIN
+    return wrong
+
+
+def early(runs: Iterable[Run], not_before: Mapping[str, Sequence[tuple[float, int]]]) -> list[str]:
+    """Jobs that started before their time: `not_before` has what was said of them, and when."""
+    wrong = []
+    for run in runs:
+        said = [moment for since, moment in not_before.get(run.job, ()) if since <= run.started]
+        if said and run.started_ms < said[-1]:
+            wrong.append(f"{run.job} started {said[-1] - run.started_ms} ms before its time")
+    return wrong
+
+
+def ran_after(runs: Iterable[Run], over: Mapping[str, float]) -> list[str]:
+    """Jobs that started after they were said to be cancelled, by job and time."""
+    return [
+        f"{run.job} started {run.started - over[run.job]:.3f} s after it was cancelled"
+        for run in runs
+        if run.job in over and run.started > over[run.job]
+    ]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which this share of the values lies; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def counted(lines: Iterable[str], explain: Callable[[str], str] = str) -> list[str]:
+    """The first few of many."""
+    shown = [explain(line) for line in lines]
+    return [*shown[:10], f"and {len(shown) - 10} more"] if len(shown) > 10 else shown

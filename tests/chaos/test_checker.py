@@ -1,0 +1,119 @@
+"""The checker itself: Jepsen's three vectors for a total queue, and what explains a repeat."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.chaos.checker import (
+    Fault,
+    early,
+    percentile,
+    ran_after,
+    recoveries,
+    repeats,
+    total_queue,
+    wrong_attempts,
+)
+from tests.chaos.record import AGAIN, DONE, STOPPED, Run
+
+
+def test_empty() -> None:
+    found = total_queue([], [], [])
+    assert found.is_valid
+    assert not (found.lost or found.unexpected or found.duplicated or found.recovered)
+    assert (found.attempts, found.acknowledged, found.ok) == (0, 0, 0)
+
+
+def test_sane() -> None:
+    found = total_queue(attempted=[1, 2], acknowledged=[2], came_out=[1, 2])
+    assert found.is_valid
+    assert not (found.lost or found.unexpected or found.duplicated)
+    assert found.recovered == Counter([1])
+    assert (found.attempts, found.acknowledged, found.ok) == (2, 1, 2)
+
+
+def test_pathological() -> None:
+    found = total_queue(
+        attempted=["hung", "enqueued", "dup"],
+        acknowledged=["enqueued", "dup"],
+        came_out=["wtf", "dup", "dup"],
+    )
+    assert not found.is_valid
+    assert found.lost == Counter(["enqueued"])
+    assert found.unexpected == Counter(["wtf"])
+    assert found.duplicated == Counter(["dup"])
+    assert not found.recovered
+    assert (found.attempts, found.acknowledged, found.ok) == (3, 2, 1)
+
+
+def run(started: float, ended: float | None, how: str = "", *, pid: int = 1, attempt: int = 1) -> Run:
+    return Run("job", attempt, pid, started, round(started * 1000), ended, how)
+
+
+KILL = Fault("child killed", 5.0, 5.0, frozenset({1}), kills=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "running", "unsettled", "unexplained"),
+    [
+        (run(4.9, None), 1, 0, 0),
+        (run(4.8, 4.9, DONE), 0, 1, 0),
+        (run(3.0, 4.0, DONE), 0, 0, 1),
+        (run(4.9, None, pid=2), 0, 0, 1),
+        (run(5.1, 5.2, DONE), 0, 0, 1),
+    ],
+    ids=["in the middle", "not settled", "long over", "another process", "begun later"],
+)
+def test_a_kill_explains_what_ran_there(first: Run, running: int, unsettled: int, unexplained: int) -> None:
+    found = repeats([first, run(6.0, 6.1, DONE, pid=3)], [KILL])
+    assert found.running.total() == running
+    assert found.unsettled.total() == unsettled
+    assert len(found.unexplained) == unexplained
+    assert found.total == 1
+
+
+def test_a_fault_that_is_no_excuse_explains_nothing() -> None:
+    cut = Fault("connection cut", 5.0, 5.0, excuses=False)
+    assert len(repeats([run(4.9, 5.1, DONE), run(6.0, 6.1, DONE)], [cut]).unexplained) == 1
+
+
+def test_planned_repeats_are_none() -> None:
+    assert repeats([run(1.0, 1.1, AGAIN), run(2.0, 2.1, DONE, attempt=2)], []).total == 0
+    assert repeats([run(1.0, 1.1, STOPPED), run(2.0, 2.1, DONE)], []).stopped == 1
+
+
+def test_a_failure_that_was_not_settled_is_a_repeat() -> None:
+    found = repeats([run(4.8, 4.9, AGAIN), run(6.0, 6.1, AGAIN)], [KILL])
+    assert found.unsettled == Counter({"child killed": 1})
+
+
+def test_recovery_is_from_the_kill_to_the_next_start() -> None:
+    assert recoveries([run(4.9, None), run(5.25, 5.3, DONE, pid=2)], [KILL]) == {"child killed": [0.25]}
+    assert recoveries([run(4.8, 4.9, DONE), run(5.25, 5.3, DONE, pid=2)], [KILL]) == {}
+
+
+def test_attempts_count_failures() -> None:
+    failed = run(1.0, 1.1, AGAIN)
+    assert wrong_attempts([failed, run(2.0, 2.1, DONE, attempt=2)]) == []
+    assert wrong_attempts([failed, run(2.0, 2.1, DONE)]) == []  # it died before that was settled
+    assert len(wrong_attempts([failed, run(2.0, 2.1, DONE, attempt=3)])) == 1
+    assert len(wrong_attempts([failed, run(2.0, None, attempt=2), run(3.0, 3.1, DONE)])) == 1
+
+
+def test_a_job_is_early_by_what_was_said_last_before_it_started() -> None:
+    said = {"job": [(0.0, 5_000), (3.0, 2_000)]}
+    assert len(early([run(2.0, 2.1, DONE)], said)) == 1
+    assert early([run(4.0, 4.1, DONE)], said) == []
+
+
+def test_a_cancelled_job_does_not_start() -> None:
+    assert ran_after([run(2.0, 2.1, DONE)], {"job": 1.0}) != []
+    assert ran_after([run(2.0, 2.1, DONE)], {"job": 3.0}) == []
+
+
+def test_percentiles() -> None:
+    assert percentile([], 0.5) == 0.0
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile(list(range(100)), 0.99) == 99
