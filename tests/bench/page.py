@@ -177,12 +177,12 @@ def _no_extra(variant: Variant) -> bool:
 def _bars(results: Results, case: str, metric: str, fits: Callable[[Variant], bool]) -> list[Bar]:
     rows = []
     for peer in results.peers(case):
-        limit = bool(results.settings[peer]["limit"])
+        limit, ours = bool(results.settings[peer]["limit"]), peer.startswith(US)
         if peer == "bare list":
             continue  # it would make all others look alike
         for variant in filter(fits, results.variants(case)):
             value = results.median(case, peer, metric, variant)
             if value is not None:
                 label = peer if limit else f"{peer}, {variant.mode}"
-                rows.append(Bar(label, value, "limit" if limit else "ours" if peer == US else "peer"))
+                rows.append(Bar(label, value, "ours" if ours else "limit" if limit else "peer"))
     return rows

@@ -35,6 +35,9 @@ class Peer:
     #: Limits are no queues: they have no settings, and most cases mean nothing for them.
     limit: bool = False
 
+    #: redjobs again, under another condition: not judged, and no rival of its own.
+    control: bool = False
+
     @property
     def modes(self) -> tuple[str, ...]:
         """The settings that are measured."""
@@ -46,7 +49,8 @@ class Peer:
 
     def environment_for(self, mode: str) -> str:
         """The name of its environment: another one where the best settings need more packages."""
-        return f"{self.module}-best" if mode == "best" and self.best_packages else self.module
+        suffix = "-control" if self.control else "-best" if mode == "best" and self.best_packages else ""
+        return self.module + suffix
 
 
 def _as_here(*packages: str) -> tuple[str, ...]:
@@ -64,6 +68,16 @@ PEERS = (
         pace={SYNC: 25_000, ASYNC: 20_000},
         schedules=20_000,
         own=True,
+    ),
+    Peer(
+        "redjobs, newer Python",
+        "redjobs",
+        packages=(*_as_here("redis", "hiredis", "msgpack", "click"), "uvloop==0.23.0"),
+        least_python="3.12",
+        default="redjobs worker, uvloop installed: for comparison with peers that need a newer Python",
+        pace={SYNC: 25_000, ASYNC: 20_000},
+        schedules=20_000,
+        control=True,
     ),
     Peer(
         "ideal",

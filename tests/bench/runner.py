@@ -79,7 +79,7 @@ class Run:
             "default": peer.default,
             "best": peer.best,
             "delivery": peer.delivery,
-            "limit": "yes" if peer.limit else "",
+            "limit": "yes" if peer.limit or peer.control else "",
         }
         for mode in peer.modes:
             try:
@@ -116,6 +116,8 @@ class Run:
         if mine and not peer.own and not self.thorough and case.name not in mine:
             return []
         found = case.variants(peer, self.scale)
+        if self.scale.only_best and not self.thorough and not peer.own:
+            found = [variant for variant in found if variant.mode == "best"]
         return found if self.scale.is_timed else [v for v in found if _is_for_smoke(case, v)]
 
     def _measure(self, case: Case, peer: Peer, variant: Variant) -> Sample:

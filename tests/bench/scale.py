@@ -36,6 +36,8 @@ class Scale:
     recovery_seconds: float
     #: Cases that peers take part in; empty: all.
     peer_cases: tuple[str, ...] = ()
+    #: Of peers, their best settings only.
+    only_best: bool = False
     #: How many measurements run side by side; 0: one after the other, as figures want it.
     all_at_once: int = 0
 
@@ -73,13 +75,13 @@ SMOKE = Scale(
 
 QUICK = Scale(
     name="quick",
-    own_rounds=3,
+    own_rounds=2,
     rounds=1,
-    seconds=0.7,
+    seconds=0.5,
     most=0,
-    latency_jobs=60,
-    late_jobs=300,
-    late_seconds=3,
+    latency_jobs=50,
+    late_jobs=200,
+    late_seconds=2,
     waiting=100_000,
     waiting_of_peers=2_000,
     burst=20_000,
@@ -88,7 +90,8 @@ QUICK = Scale(
     memory_jobs=10_000,
     idle_seconds=5,
     recovery_seconds=30,
-    peer_cases=("enqueue", "bulk", "concurrent", "drain", "latency"),
+    peer_cases=("bulk", "drain", "latency"),
+    only_best=True,
 )
 
 FULL = Scale(

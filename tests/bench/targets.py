@@ -111,8 +111,10 @@ def _share_of_ideal(case: str, least: float) -> Callable[[Judge], Answer]:
 def _times_best_peer(kind: str, least: float) -> Callable[[Judge], Answer]:
     def answer(asked: Judge) -> Answer:
         ours = asked.ours("drain", "rate", Variant(kind=kind))
+        best = asked.ours("drain", "rate", Variant("best", kind))
         theirs, whose = asked.best_peer("drain", "rate", lambda variant: _one(variant, kind))
-        return f"{ours / theirs:.1f} times {whose}, {theirs:,.0f}/s", ours / theirs >= least
+        found = f"{ours / theirs:.1f} times {whose}, {theirs:,.0f}/s; at its own best {best / theirs:.1f}"
+        return found, ours / theirs >= least
 
     return answer
 

@@ -42,7 +42,7 @@ def test_peers_are_pinned_and_their_settings_are_told() -> None:
     for peer in PEERS:
         assert all("==" in package for package in (*peer.packages, *peer.best_packages)), peer.name
         assert peer.default, peer.name
-        assert peer.own or peer.best, peer.name
+        assert peer.own or peer.control or peer.best, peer.name
 
 
 def test_an_unknown_name_is_an_error() -> None:

@@ -401,9 +401,10 @@ def test_a_worker_with_more_open_files_than_select_can_count(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis, gate: Path
 ) -> None:
     """All connections are new afterwards, and have high numbers: what they leave is taken at once."""
-    process = idle()
+    process = idle(threads=2)
     queue.enqueue(handlers.take_all_numbers, 1_200, str(gate))
     runs.wait("start")
+    wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1)
     redis_client.client_kill_filter(_type="normal", skipme=True)
     process.says("the server is back")
     gate.touch()

@@ -16,8 +16,8 @@ from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 _DAY = 86_400.0
-#: A peer that is slow gets only as many jobs as it runs in this time.
-_SECONDS = 15
+#: A peer that is slow gets only as many jobs as it runs, or schedules, in this time.
+_SECONDS = 8
 VALKEY = "Valkey"
 
 
@@ -29,7 +29,7 @@ def _memory_variants(peer: Peer, scale: Scale) -> list[Variant]:
 
 
 def _memory_count(peer: Peer, scale: Scale, variant: Variant) -> int:
-    return min(scale.memory_jobs, peer.pace[variant.kind] * _SECONDS)
+    return min(scale.memory_jobs, peer.pace[variant.kind] * _SECONDS, peer.schedules * _SECONDS)
 
 
 def _memory(block: Block) -> Metrics:

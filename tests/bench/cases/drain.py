@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.bench.block import Block, Unproven
-from tests.bench.cases.case import Case, Metrics, kind_of
+from tests.bench.cases.case import Case, Metrics
 from tests.bench.programs import usage
 from tests.bench.results import Variant
 from tests.bench.roster import Peer
@@ -16,9 +16,7 @@ def _variants(peer: Peer, scale: Scale) -> list[Variant]:
     modes = peer.modes
     every = [Variant(mode, kind) for mode in modes for kind in peer.kinds]
     if scale.name == "quick" and not peer.own:
-        return [v for v in every if v.mode == modes[-1] or v.kind == kind_of(peer)]
-    if peer.limit and scale.name != "full":
-        return [*every, *[Variant(modes[0], kind, processes=2) for kind in peer.kinds]]
+        return every
     twice = [Variant(mode, kind, processes=2) for mode in modes for kind in peer.kinds]
     durable = [Variant(modes[-1] if not peer.own else modes[0], kind, aof=True) for kind in peer.kinds]
     return [*every, *twice, *durable]
@@ -62,8 +60,10 @@ def _drain(block: Block) -> Metrics:
         "twice": twice,
         "server_cpu": (block.server.cpu_seconds() - server_before) / took,
     }
+    metrics["server_us"] = metrics["server_cpu"] * took / count * 1e6
     if before is not None and after is not None:
         metrics["worker_cpu"] = (after.cpu_seconds - before.cpu_seconds) / took
+        metrics["worker_us"] = metrics["worker_cpu"] * took / count * 1e6
     return metrics
 
 
@@ -75,8 +75,10 @@ DRAIN = Case(
     _drain,
     (
         ("rate", "jobs/s"),
-        ("worker_cpu", "CPUs of workers"),
-        ("server_cpu", "CPUs of server"),
+        ("worker_us", "CPU µs/job, workers"),
+        ("server_us", "server"),
+        ("worker_cpu", "CPUs, workers"),
+        ("server_cpu", "server"),
         ("twice", "ran twice"),
     ),
 )
