@@ -8,6 +8,7 @@ millisecond: the server itself ends a blocked call only when its timer ticks, up
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import select
 import socket
@@ -33,6 +34,15 @@ LOST = (redis.ConnectionError, redis.TimeoutError)
 Answer = str | None | ResponseError
 
 
+# redis-py before 5.3 wants to hear what a connection is for, and warns whoever says so from then on.
+_TOLD = (
+    ("BRPOPLPUSH",)
+    if inspect.signature(redis.ConnectionPool.get_connection).parameters["command_name"].default
+    is inspect.Parameter.empty
+    else ()
+)
+
+
 class Pop:
     """One blocking BRPOPLPUSH from a queue's ready list to this worker's list."""
 
@@ -54,7 +64,7 @@ class Pop:
     def start(self, worker: str) -> None:
         """Send the call; the answer is read by `finish` once the socket has it."""
         if self._connection is None:
-            self._connection = self._pool.get_connection()
+            self._connection = self._pool.get_connection(*_TOLD)
             with contextlib.suppress(ResponseError):  # an ACL may forbid CLIENT: then it times out
                 self._connection.send_command("CLIENT", "ID")
                 self._client_id = self._connection.read_response()

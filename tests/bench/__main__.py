@@ -1,7 +1,7 @@
 """redjobs beside its peers, measured in one run.
 
 scripts/bench                    everything; takes hours, and wants a quiet machine
-scripts/bench --quick            minutes: the cases that matter most, few rounds
+scripts/bench --quick            about five minutes: few rounds; of peers the cases that matter most
 scripts/bench --smoke            seconds: does every case run, and are all jobs counted?
 scripts/bench --only drain,latency,redjobs,ideal,rq
 scripts/bench --page --json FILE     write docs/performance.md and its plots as well

@@ -43,7 +43,9 @@ class Runs:
     def lines(self, word: str | None = None, text: object = None, job_id: str | None = None) -> list[Line]:
         """The events of this kind, in the order in which they happened."""
         found = []
-        for line in self.path.read_text().splitlines():
+        # A reader may see a line of which the system has written only a part.
+        whole = self.path.read_text().rpartition("\n")[0]
+        for line in whole.splitlines():
             said, id_, attempt, pid, about = line.split(" ", 4)
             if word in (None, said) and text in (None, about) and job_id in (None, id_):
                 found.append(Line(said, id_, int(attempt), int(pid), about))

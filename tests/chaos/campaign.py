@@ -1,0 +1,250 @@
+"""One chaos run: servers, workers, load and nemesis together, then the drain and the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from redjobs import Queue
+from redjobs.errors import RedjobsError
+from redjobs.keys import BELL
+from redjobs.worker import WorkerOptions
+from tests import invariants
+from tests.chaos.fleet import Crew, Fleet
+from tests.chaos.ground import Ground, ground
+from tests.chaos.history import History
+from tests.chaos.load import QUEUES, Load
+from tests.chaos.nemesis import Nemesis, plan
+from tests.chaos.record import Record
+from tests.invariants import Contents
+from tests.servers import real_kinds
+
+_DRAIN_SECONDS = 90.0
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of a run."""
+
+    seed: int
+    mix: str = "all"
+    seconds: float = 120.0
+    #: Instead of a time: until so many processes were killed.
+    kills: int = 0
+    #: Acts of the nemesis per second; None: what suits the mix.
+    rate: float | None = None
+    server: str = "valkey"
+    fsync: str = "always"
+    lease: float = 2.0
+    supervisors: int = 2
+    processes: int = 3
+    #: 0 where innocent jobs are killed so often that a limit would quarantine them.
+    max_crashes: int = 1_000_000
+    poison: bool = False
+
+
+@dataclass
+class Seen:
+    """What a run leaves behind: all that the verdict is made of."""
+
+    settings: Settings
+    history: History
+    record: Record
+    acts: dict[str, int] = field(default_factory=dict)
+    contents: list[Contents] = field(default_factory=list)
+    counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    drain_seconds: float = 0.0
+    log_lines: dict[str, int] = field(default_factory=dict)
+
+
+def run(settings: Settings, say: Callable[[str], None], keep: Path | None = None) -> Seen:
+    """Do it; `say` gets a line of progress now and then. `keep`: where logs and data stay."""
+    home = Path(tempfile.mkdtemp(prefix="redjobs-chaos-"))
+    try:
+        return _Campaign(settings, home, say).run()
+    finally:
+        if keep is not None:
+            shutil.copytree(home, keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("socket", "proxy"))
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class _Campaign:
+    def __init__(self, settings: Settings, home: Path, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._home = home
+        self._say = say
+        self._seen = Seen(settings, History(), Record(home / "record"))
+
+    def run(self) -> Seen:
+        settings, seen = self._settings, self._seen
+        kind = next(kind for kind in real_kinds() if kind.name.startswith(settings.server))
+        with ground(kind, self._home, settings.fsync) as here, self._fleet(here) as fleet:
+            nemesis = self._break(here, fleet)
+            seen.acts = dict(nemesis.done)
+            self._drain(here, fleet)
+            self._look(here)
+            seen.wrong += fleet.stop(_STOP_SECONDS)
+            self._look_at_the_end(here, fleet)
+        seen.record.read()
+        return seen
+
+    @contextlib.contextmanager
+    def _fleet(self, here: Ground) -> Iterator[Fleet]:
+        """Supervisors of different shapes, one process without, all of them behind the proxy."""
+        settings = self._settings
+        common: dict[str, Any] = {
+            "queues": QUEUES,
+            "apps": ("tests.chaos.jobs",),
+            "lease": settings.lease,
+            "grace": 5.0,
+            "concurrency": 8,
+            "max_crashes": settings.max_crashes,
+        }
+        shapes: list[dict[str, Any]] = [
+            {"processes": settings.processes, "threads": 1 + 2 * (number % 2), "preload": number != 1}
+            for number in range(settings.supervisors)
+        ]
+        crews = [
+            Crew(f"crew-{number}", here.proxy.url, self._home, WorkerOptions(**common, **shape))
+            for number, shape in enumerate([*shapes, {"processes": 0, "threads": 2}])
+        ]
+        fleet = Fleet(crews)
+        try:
+            fleet.ensure()
+            yield fleet
+        finally:
+            fleet.destroy()
+
+    # The run ---------------------------------------------------------------------------------
+
+    def _break(self, here: Ground, fleet: Fleet) -> Nemesis:
+        settings, seen = self._settings, self._seen
+        acts = plan(settings.mix, settings.seed, settings.seconds, settings.kills, settings.rate)
+        load = Load(settings.seed, here.proxy.url, seen.history, seen.record, poison=settings.poison)
+        nemesis = Nemesis(acts, here, fleet, seen.history, settings.lease)
+        began = time.monotonic()
+        load.start()
+        self._await_first_run()
+        nemesis.start()
+        try:
+            while nemesis.is_alive() or (not settings.kills and time.monotonic() - began < settings.seconds):
+                time.sleep(0.25)
+                fleet.ensure()
+                self._progress(nemesis, time.monotonic() - began)
+                _raise_of(load, nemesis)
+        finally:
+            nemesis.stop()
+            load.stop()
+            _raise_of(load, nemesis)
+        seen.seconds = time.monotonic() - began
+        return nemesis
+
+    def _await_first_run(self) -> None:
+        deadline = time.monotonic() + 30
+        while not self._seen.record.done:
+            assert time.monotonic() < deadline, "no worker has run a job"
+            time.sleep(0.05)
+            self._seen.record.read()
+
+    def _progress(self, nemesis: Nemesis, seconds: float) -> None:
+        self._seen.record.read()
+        history, record = self._seen.history, self._seen.record
+        self._say(
+            f"{seconds:5.0f} s  jobs {len(history.acknowledged)}  run {record.done}"
+            f"  waiting {history.waiting(record.done)}  acts {nemesis.done.total()}  kills {nemesis.kills}"
+        )
+
+    # The end ---------------------------------------------------------------------------------
+
+    def _drain(self, here: Ground, fleet: Fleet) -> None:
+        """Until nothing lives in the queues any more."""
+        began = time.monotonic()
+        deadline = began + _DRAIN_SECONDS
+        client = here.client()
+        while left := sum(_living(client, name) for name in QUEUES):
+            if time.monotonic() > deadline:
+                self._seen.wrong.append(f"{left} jobs were left when the queues were to be drained")
+                break
+            time.sleep(0.1)
+            fleet.ensure()
+            self._seen.record.read()
+            self._say(f"drain: {left} jobs are left, {time.monotonic() - began:.0f} s")
+        client.close()
+        self._seen.drain_seconds = time.monotonic() - began
+
+    def _look(self, here: Ground) -> None:
+        """Results, while workers are still there."""
+        history = self._seen.history
+        for name in QUEUES:
+            queue = Queue(name, url=here.url)
+            for job in history.answers[-200:]:
+                try:
+                    result = queue.result(job)
+                except RedjobsError:
+                    continue  # of the other queue, or cancelled
+                if result != 2 * history.numbers[job]:
+                    self._seen.wrong.append(f"{job} has the result {result!r}")
+            queue.close()
+
+    def _look_at_the_end(self, here: Ground, fleet: Fleet) -> None:
+        client = here.client()
+        self._seen.wrong += invariants.violations(client)
+        self._seen.contents, _ = invariants.read(client)
+        for contents in self._seen.contents:
+            raw: Any = client.hgetall(contents.keys.stats)
+            counters = {name.decode(): int(count) for name, count in raw.items()}
+            self._seen.counters[contents.keys.queue] = counters
+        client.close()
+        said = [line for crew in fleet.crews for line in crew.log.splitlines()]
+        for text in _SAID:
+            self._seen.log_lines[text] = sum(text in line for line in said)
+        self._seen.wrong += sorted({line[:300] for line in said if _is_alarming(line)})
+
+
+#: What workers say of repairs, and what they should never say.
+_SAID = ("had run out", "gave back", "recovered", "swept", "lost ", "is gone", "refuses a command")
+_ALARMS = ("Traceback", "dropped id", "CRITICAL", "Task exception", "did not end within")
+
+
+def _is_alarming(line: str) -> bool:
+    return any(alarm in line for alarm in _ALARMS)
+
+
+def _living(client: redis.Redis, queue: str) -> int:
+    """How many jobs are scheduled, ready or processing."""
+    return sum(
+        len(contents.scores.get("scheduled", {}))
+        + sum(
+            item != BELL
+            for lists in (contents.ready, contents.processing)
+            for ids in lists.values()
+            for item in ids
+        )
+        for contents in invariants.read(client)[0]
+        if contents.keys.queue == queue
+    )
+
+
+def _raise_of(*threads: Load | Nemesis) -> None:
+    for thread in threads:
+        if thread.problem is not None:
+            raise thread.problem
+
+
+def to_stderr(text: str) -> None:
+    """A line of progress that the next one overwrites."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text:<100}")
+        sys.stderr.flush()
