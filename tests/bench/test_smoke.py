@@ -12,6 +12,9 @@ from tests.bench.cases import CASES
 from tests.bench.results import load
 from tests.bench.roster import PEERS
 
+# Ten seconds of a machine that does nothing else; longer than a test may take on one that is busy.
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,7 +15,7 @@ from tests.bench.scale import Scale
 def _variants(peer: Peer, scale: Scale) -> list[Variant]:
     modes = peer.modes
     every = [Variant(mode, kind) for mode in modes for kind in peer.kinds]
-    if scale.name == "quick" and not peer.own:
+    if (scale.name == "quick" and not peer.own) or (scale.name == "smoke" and peer.limit):
         return every
     twice = [Variant(mode, kind, processes=2) for mode in modes for kind in peer.kinds]
     durable = [Variant(modes[-1] if not peer.own else modes[0], kind, aof=True) for kind in peer.kinds]
