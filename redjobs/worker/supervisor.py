@@ -22,6 +22,7 @@ from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import Health
 from redjobs.worker.link import Link
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.seat import Channel
 from redjobs.worker.startup import greet
 from redjobs.worker.watch import FileWatch
 
@@ -33,6 +34,8 @@ _LOOK_SECONDS = 0.2
 _WEDGED_SECONDS = 60.0
 #: Between the end of the grace and SIGKILL: what a child needs to give its jobs back.
 _LEAVE_SECONDS = 3.0
+#: A rest that took so much too long was none; and so long the children have then to catch up.
+_WAKE_SECONDS = 1.0
 #: So many deaths in a row before a child was ready end the worker.
 _MOST_FALSE_STARTS = 3
 
@@ -78,6 +81,8 @@ class Supervisor:
         self._deaths = Deaths()
         self._false_starts = 0
         self._stop_at: float | None = None
+        #: Monotonic time from which children are held to their limits again.
+        self._fair_at = 0.0
         self._stops = 0
         self._was_ready = self._is_quiet = False
         self._failed_jobs = 0
@@ -99,7 +104,7 @@ class Supervisor:
             self._look()
             self._care.take(self._children, sweep=self._stop_at is None)
             channels = [child.channel for child in self._children if not child.channel.closed]
-            self._link.pause(self._pause(), channels)
+            self._rest(channels)
             self._obey(self._link.messages())
         self._care.take([], sweep=False)
         self._link.close()
@@ -112,8 +117,13 @@ class Supervisor:
     def _is_wanted(self) -> bool:
         return self._stop_at is None and any(pool.wanted for pool in self._pools)
 
-    def _pause(self) -> float:
-        return min(_LOOK_SECONDS, max(0.01, self._care.next_at - time.monotonic()))
+    def _rest(self, channels: list[Channel]) -> None:
+        """Sleep until there is something to do or to hear."""
+        begun = time.monotonic()
+        self._link.pause(min(_LOOK_SECONDS, max(0.01, self._care.next_at - begun)), channels)
+        if time.monotonic() > begun + _WAKE_SECONDS:
+            # Frozen, and the children most likely with us: what they missed meanwhile is not their fault.
+            self._fair_at = time.monotonic() + _WAKE_SECONDS
 
     # Children ------------------------------------------------------------------------------
 
@@ -157,14 +167,16 @@ class Supervisor:
                 self._failed_jobs += failed
 
     def _check(self, child: Child, now: float) -> None:
+        if self._stop_at is not None and now > self._stop_at + _LEAVE_SECONDS:
+            child.kill("it did not end within the grace")
+        if now < self._fair_at:
+            return
         overran = [job for job in child.slots.running() if job.kill_at is not None and now > job.kill_at]
         if overran:
             child.overran = overran
             child.kill(f"job {overran[0].job_id} ignored its timeout")
         if child.slots.turned_at and now > child.slots.turned_at + _WEDGED_SECONDS:
             child.kill(f"its claim loop has not turned for {_WEDGED_SECONDS:g} s")
-        if self._stop_at is not None and now > self._stop_at + _LEAVE_SECONDS:
-            child.kill("it did not end within the grace")
 
     def _bury(self, child: Child) -> None:
         """A child has ended: learn why, recover its jobs, and see to its place."""

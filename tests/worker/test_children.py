@@ -274,6 +274,30 @@ def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker
     assert after.pid != line.pid
 
 
+@pytest.mark.parametrize("timeout", [None, 0.3])
+def test_a_worker_that_was_frozen_as_a_whole_does_not_kill_its_children_when_it_wakes(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, timeout: float | None
+) -> None:
+    """As `docker pause` does it. The job's time is over, and it may clean up all the same."""
+    process = worker(processes=1, constants={"redjobs.worker.supervisor._WEDGED_SECONDS": 0.5})
+    job = queue.options(timeout=timeout, max_attempts=1).enqueue(handlers.clean_up, str(gate))
+    runs.wait("start")
+    process.send_all(signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    wait_until(lambda: time.monotonic() > stopped_at + 1.2)
+    process.send(signal.SIGCONT)
+    process.send_all(signal.SIGCONT)
+    if timeout is None:
+        gate.touch()
+        runs.wait("end", job_id=job.id)
+    else:
+        runs.wait("cleanup", "JobTimeout")
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    assert process.count("died") == 0
+    assert len({line.pid for line in runs.lines("start")}) == 1
+
+
 # Replacement ----------------------------------------------------------------------------------
 
 
