@@ -55,7 +55,7 @@ def keeper_of(server: int) -> int:
 
 def command_line(process: int) -> str:
     """What `ps` shows for it; empty when there is no such process, or it is a zombie."""
-    command = ["ps", "-o", "stat=,command=", "-p", str(process)]
+    command = ["ps", "-ww", "-o", "stat=,command=", "-p", str(process)]  # -ww: not cut to a terminal's width
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return "" if shown.startswith("Z") else shown
 

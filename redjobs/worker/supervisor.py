@@ -100,13 +100,15 @@ class Supervisor:
         greet(self._server, self._options)
         self._health.serve()
         self._spawn_missing()
-        while self._children or self._is_wanted:
+        while True:
             self._look()
             self._care.take(self._children, sweep=self._stop_at is None)
+            if not (self._children or self._is_wanted):
+                break
             channels = [child.channel for child in self._children if not child.channel.closed]
             self._rest(channels)
             self._obey(self._link.messages())
-        self._care.take([], sweep=False)
+        signal.set_wakeup_fd(-1)
         self._link.close()
         self._health.close()
         if self._options.burst and self._failed_jobs:

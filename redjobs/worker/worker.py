@@ -66,6 +66,8 @@ class Worker:
             self._bench.main.serve()
             claims.join()
             self._hooks.fire("worker_stop", self)
+        # Not before: until here signals are written to it.
+        self._link.close()
         if self._error is not None:
             raise self._error
         return self._loop.failed_jobs
@@ -93,7 +95,6 @@ class Worker:
                     self._seat.leave(self.leaving, self._loop.failed_jobs)
                 logging.shutdown()
                 os._exit(0)
-            self._link.close()
             self._bench.stop()
 
     # What it is told -----------------------------------------------------------------------

@@ -108,7 +108,10 @@ def _report_ends(sock: socket.socket) -> None:
 def _receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """One message with the descriptors that came with it; None once the other side is gone."""
     fds = array.array("i")
-    data, ancillary, _, _ = sock.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(_FDS * fds.itemsize))
+    try:
+        data, ancillary, _, _ = sock.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(_FDS * fds.itemsize))
+    except ConnectionResetError:  # it was killed, and left words of ours unread
+        return None, []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])

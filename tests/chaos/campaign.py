@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import redis
 
 from redjobs import Queue
 from redjobs.errors import RedjobsError
-from redjobs.keys import BELL
+from redjobs.keys import BELL, Keys
 from redjobs.worker import WorkerOptions
 from tests import invariants
 from tests.chaos.fleet import Crew, Fleet
@@ -48,9 +50,11 @@ class Settings:
     lease: float = 2.0
     supervisors: int = 2
     processes: int = 3
-    #: 0 where innocent jobs are killed so often that a limit would quarantine them.
+    #: So many that nothing is quarantined: whoever is killed often enough looks like a poison job.
     max_crashes: int = 1_000_000
     poison: bool = False
+    #: Whether jobs of dead processes must run again in time, too: on a machine with nothing else to do.
+    timed: bool = False
 
 
 @dataclass
@@ -61,6 +65,8 @@ class Seen:
     history: History
     record: Record
     acts: dict[str, int] = field(default_factory=dict)
+    #: How often each job's enqueue was sent.
+    sent: Counter[str] = field(default_factory=Counter)
     contents: list[Contents] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -92,12 +98,15 @@ class _Campaign:
         kind = next(kind for kind in real_kinds() if kind.name.startswith(settings.server))
         with ground(kind, self._home, settings.fsync) as here, self._fleet(here) as fleet:
             nemesis = self._break(here, fleet)
-            seen.acts = dict(nemesis.done)
+            seen.acts, seen.sent = dict(nemesis.done), here.proxy.sent
             self._drain(here, fleet)
             self._look(here)
             seen.wrong += fleet.stop(_STOP_SECONDS)
             self._look_at_the_end(here, fleet)
         seen.record.read()
+        seen.record.close()
+        faults = [asdict(fault) | {"pids": sorted(fault.pids or ())} for fault in seen.history.faults]
+        (self._home / "faults.json").write_text(json.dumps(faults, indent=1))
         return seen
 
     @contextlib.contextmanager
@@ -133,10 +142,10 @@ class _Campaign:
         settings, seen = self._settings, self._seen
         acts = plan(settings.mix, settings.seed, settings.seconds, settings.kills, settings.rate)
         load = Load(settings.seed, here.proxy.url, seen.history, seen.record, poison=settings.poison)
-        nemesis = Nemesis(acts, here, fleet, seen.history, settings.lease)
+        nemesis = Nemesis(acts, here, fleet, seen.history, lease=settings.lease, enough=settings.kills)
         began = time.monotonic()
         load.start()
-        self._await_first_run()
+        self._await_first_run(fleet)
         nemesis.start()
         try:
             while nemesis.is_alive() or (not settings.kills and time.monotonic() - began < settings.seconds):
@@ -151,10 +160,10 @@ class _Campaign:
         seen.seconds = time.monotonic() - began
         return nemesis
 
-    def _await_first_run(self) -> None:
+    def _await_first_run(self, fleet: Fleet) -> None:
         deadline = time.monotonic() + 30
         while not self._seen.record.done:
-            assert time.monotonic() < deadline, "no worker has run a job"
+            assert time.monotonic() < deadline, f"no worker has run a job: {fleet.crews[0].log}"
             time.sleep(0.05)
             self._seen.record.read()
 
@@ -173,7 +182,10 @@ class _Campaign:
         began = time.monotonic()
         deadline = began + _DRAIN_SECONDS
         client = here.client()
-        while left := sum(_living(client, name) for name in QUEUES):
+        nothing = 0
+        while nothing < 2:  # a job may hide while it moves from one place to the next
+            left = sum(_living(client, name) for name in QUEUES)
+            nothing = 0 if left else nothing + 1
             if time.monotonic() > deadline:
                 self._seen.wrong.append(f"{left} jobs were left when the queues were to be drained")
                 break
@@ -223,18 +235,14 @@ def _is_alarming(line: str) -> bool:
 
 
 def _living(client: redis.Redis, queue: str) -> int:
-    """How many jobs are scheduled, ready or processing."""
-    return sum(
-        len(contents.scores.get("scheduled", {}))
-        + sum(
-            item != BELL
-            for lists in (contents.ready, contents.processing)
-            for ids in lists.values()
-            for item in ids
-        )
-        for contents in invariants.read(client)[0]
-        if contents.keys.queue == queue
-    )
+    """How many jobs are scheduled, ready or processing, as far as one can see while they move."""
+    keys = Keys(queue)
+    found: Any = client.zcard(keys.scheduled)
+    lists = [keys.ready, *client.scan_iter(f"{keys.ready}:*"), *client.scan_iter(keys.processing("*"))]
+    for name in lists:
+        ids: Any = client.lrange(name, 0, -1)
+        found += sum(item != BELL.encode() for item in ids)
+    return int(found)
 
 
 def _raise_of(*threads: Load | Nemesis) -> None:

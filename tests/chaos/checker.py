@@ -8,11 +8,13 @@ fault explains it; one that none explains is a fault of redjobs. Nothing here as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.chaos.record import AGAIN, STOPPED, Run
+
+_NOTHING: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,25 @@ class Fault:
     excuses: bool = True
     #: Whether those it hit are dead.
     kills: bool = False
+    #: The supervisor above whom it hit.
+    supervisor: int = 0
+
+    def hits(self, run: Run) -> bool:
+        """Whether this process was hit, and that is an excuse."""
+        return self.excuses and (self.pids is None or run.pid in self.pids)
 
     def explains(self, run: Run, again: Run, slack: float) -> bool:
         """Whether `run`, which was begun before or during this, may be followed by `again`."""
-        if not self.excuses or (self.pids is not None and run.pid not in self.pids):
-            return False
+        if self.makes_zombie(again):
+            return True
         ended = again.started if run.ended is None else run.ended
         # The end of a job is settled a moment after it has ended.
-        return run.started <= self.until and self.at <= ended + slack and self.at <= again.started
+        in_time = run.started <= self.until and self.at <= ended + slack and self.at <= again.started
+        return in_time and self.hits(run)
+
+    def makes_zombie(self, run: Run) -> bool:
+        """Whether this run may have been begun before, by a worker that lost its lease meanwhile."""
+        return not self.kills and self.hits(run) and self.at <= run.started <= self.until
 
 
 @dataclass
@@ -88,17 +101,25 @@ class Repeats:
     unsettled: Counter[str] = field(default_factory=Counter)
     #: Told to stop by their worker, and given back.
     stopped: int = 0
+    #: Their enqueue was sent again, and the job was over when it arrived.
+    sent_again: int = 0
     unexplained: list[tuple[Run, Run]] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.running.total() + self.unsettled.total() + self.stopped + len(self.unexplained)
+        explained = self.running.total() + self.unsettled.total() + self.stopped + self.sent_again
+        return explained + len(self.unexplained)
 
 
-def repeats(runs: Iterable[Run], faults: Sequence[Fault], slack: float = 0.5) -> Repeats:
-    """Why jobs ran more often than was planned. `slack`: seconds from a job's end to its settlement."""
-    found = Repeats()
+def repeats(
+    runs: Iterable[Run], faults: Sequence[Fault], sent: Mapping[str, int] = _NOTHING, slack: float = 0.5
+) -> Repeats:
+    """Why jobs ran more often than was planned.
+
+    `sent` is how often each job's enqueue was sent. `slack`: seconds from a job's end to its settlement.
+    """
+    found, again_for = Repeats(), Counter({job: count - 1 for job, count in sent.items()})
     for each in by_job(runs).values():
         for run, again in pairwise(each):
             if run.how == AGAIN and again.attempt > run.attempt:
@@ -107,7 +128,10 @@ def repeats(runs: Iterable[Run], faults: Sequence[Fault], slack: float = 0.5) ->
                 found.stopped += 1
                 continue
             fault = next((fault for fault in faults if fault.explains(run, again, slack)), None)
-            if fault is None:
+            if fault is None and run.is_done and again_for[run.job] > 0:
+                again_for[run.job] -= 1
+                found.sent_again += 1
+            elif fault is None:
                 found.unexplained.append((run, again))
             elif run.ended is None:
                 found.running[fault.kind] += 1
@@ -124,7 +148,7 @@ def by_job(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def recoveries(runs: Iterable[Run], faults: Iterable[Fault]) -> dict[str, list[float]]:
+def recoveries(runs: Iterable[Run], faults: Sequence[Fault]) -> dict[str, list[float]]:
     """By kind of fault: how long after a process died the jobs that ran there were started again."""
     died = {pid: fault for fault in faults if fault.kills for pid in fault.pids or ()}
     seconds: dict[str, list[float]] = {}
@@ -132,20 +156,39 @@ def recoveries(runs: Iterable[Run], faults: Iterable[Fault]) -> dict[str, list[f
         for run, again in pairwise(each):
             fault = died.get(run.pid)
             if run.ended is None and fault is not None and run.started <= fault.at <= again.started:
-                seconds.setdefault(fault.kind, []).append(again.started - fault.at)
+                kind = fault.kind
+                if _dies_soon(fault.supervisor, fault.at, faults):
+                    kind += ", supervisor too"
+                seconds.setdefault(kind, []).append(again.started - fault.at)
     return seconds
 
 
-def wrong_attempts(runs: Iterable[Run]) -> list[str]:
+def _dies_soon(supervisor: int, at: float, faults: Iterable[Fault]) -> bool:
+    """Whether the supervisor itself was hit before it can have cleared up."""
+    return any(
+        supervisor in (fault.pids or ()) and not fault.supervisor and at <= fault.at <= at + 1.0
+        for fault in faults
+    )
+
+
+def living(runs: Iterable[Run], faults: Iterable[Fault]) -> list[Run]:
+    """The runs that no worker has started which had lost its lease without knowing."""
+    wide = [fault for fault in faults if not fault.kills]
+    return [run for run in runs if not any(fault.makes_zombie(run) for fault in wide)]
+
+
+def wrong_attempts(runs: Iterable[Run], alive: Iterable[Run]) -> list[str]:
     """Attempts count failures and nothing else: they never fall, and never run ahead."""
-    wrong = []
+    wrong, counted = [], {id(run) for run in alive}
     for job, each in by_job(runs).items():
-        failures = 0
-        for run, after in zip(each, [*each[1:], None], strict=True):
-            if not 1 <= run.attempt <= 1 + failures:
-                wrong.append(f"{job} was at attempt {run.attempt} after {failures} failures")
-            if after is not None and after.attempt < run.attempt:
-                wrong.append(f"{job} fell from attempt {run.attempt} to {after.attempt}")
+        failures, least = 0, 1
+        for run in each:
+            if id(run) in counted:
+                if run.attempt > 1 + failures:
+                    wrong.append(f"{job} was at attempt {run.attempt} after {failures} failures")
+                if run.attempt < least:
+                    wrong.append(f"{job} fell from attempt {least} to {run.attempt}")
+                least = run.attempt
             failures += run.how == AGAIN
     return wrong
 
@@ -173,9 +216,3 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value below which this share of the values lies; 0 where there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
-def counted(lines: Iterable[str], explain: Callable[[str], str] = str) -> list[str]:
-    """The first few of many."""
-    shown = [explain(line) for line in lines]
-    return [*shown[:10], f"and {len(shown) - 10} more"] if len(shown) > 10 else shown

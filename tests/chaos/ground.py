@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,25 @@ from typing import Any
 import redis
 
 from tests import servers
-from tests.proxy import Proxy
+from tests.proxy import Proxy, Rule, script
 from tests.servers import Kind
+
+_is_enqueue = script("enqueue")
+
+
+class WatchingProxy(Proxy):
+    """Counts how often each job's enqueue was sent."""
+
+    def __init__(self, upstream: Path, socket: Path) -> None:
+        super().__init__(upstream, socket)
+        self.sent: Counter[str] = Counter()
+
+    def rule_for(self, what: str, words: list[bytes]) -> Rule | None:
+        if what == "request" and _is_enqueue(words):
+            # EVALSHA, the hash, the number of keys, the keys, bell and stale; then seven words per job.
+            first = 3 + int(words[2]) + 2
+            self.sent.update(word.decode() for word in words[first::7])
+        return super().rule_for(what, words)
 
 
 class Ground:
@@ -25,7 +43,7 @@ class Ground:
         self._options = ("--appendonly", "yes", "--appendfsync", fsync)
         self._server = servers.start(kind, home, *self._options)
         assert self._server.socket is not None
-        self.proxy = Proxy(self._server.socket, home / "proxy")
+        self.proxy = WatchingProxy(self._server.socket, home / "proxy")
 
     @property
     def url(self) -> str:

@@ -56,8 +56,9 @@ class History:
         until: float | None = None,
         excuses: bool = True,
         kills: bool = False,
+        supervisor: int = 0,
     ) -> None:
         """Something was done, from `at` on until now if nothing else is said."""
         end = time.monotonic() if until is None else until
         hit = None if pids is None else frozenset(pids)
-        self.faults.append(Fault(kind, at, end, hit, excuses, kills))
+        self.faults.append(Fault(kind, at, end, hit, excuses, kills, supervisor))

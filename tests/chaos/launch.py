@@ -1,7 +1,8 @@
-"""A worker in a process of its own, without the brake on children that die like flies.
+"""A worker in a process of its own, without the brakes on children that die like flies.
 
 `python -m tests.chaos.launch JSON`: the URL and the options. Killing children as fast as they come
-is what these runs are for; the supervisor's pause between two deaths would only make them longer.
+is what these runs are for: a supervisor that pauses between deaths, or gives up since none of its
+children was ever ready, would only make them longer.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import json
 import sys
 
 from redjobs.settings import resolve_url
-from redjobs.worker import WorkerOptions, supervisor
+from redjobs.worker import WorkerOptions, brood, supervisor
 from redjobs.worker.main import start
 
 
 def main(told: dict[str, object]) -> int:
     """Run a worker until it is told to stop."""
-    assert hasattr(supervisor, "_DEATHS_AT_ONCE")
-    supervisor._DEATHS_AT_ONCE = 10**9
+    assert hasattr(brood, "_DEATHS_AT_ONCE")
+    assert hasattr(supervisor, "_MOST_FALSE_STARTS")
+    brood._DEATHS_AT_ONCE = supervisor._MOST_FALSE_STARTS = 10**9
     options = told["options"]
     assert isinstance(options, dict)
     logs = {"level": "WARNING", "colour": False}

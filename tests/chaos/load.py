@@ -46,12 +46,12 @@ class Load(threading.Thread):
         #: The newest jobs that are for later, and others: whom people meddle with.
         self._later: deque[tuple[Queue, str]] = deque(maxlen=50)
         self._newest: deque[tuple[Queue, str]] = deque(maxlen=50)
-        self._stop = threading.Event()
+        self._told_to_end = threading.Event()
         self.problem: BaseException | None = None
 
     def stop(self) -> None:
         """No more; returns when the last call has returned."""
-        self._stop.set()
+        self._told_to_end.set()
         self.join()
         for queue in self._queues:
             queue.close()
@@ -61,12 +61,12 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stop.is_set():
+            while not self._told_to_end.is_set():
                 if self._history.waiting(self._record.done) > _BACKLOG:
-                    self._stop.wait(0.05)
+                    self._told_to_end.wait(0.05)
                     continue
                 self._turn()
-                self._stop.wait(self._random.expovariate(60.0))
+                self._told_to_end.wait(self._random.expovariate(60.0))
         except BaseException as problem:  # the campaign raises it
             self.problem = problem
 
@@ -131,7 +131,7 @@ class Load(threading.Thread):
 
     def _soon(self, queue: Any) -> None:
         call = self._call()
-        delay = self._random.choice((0.05, 0.3, 1.0, 2.0, 4.0))
+        delay = self._random.choice((0.05, 0.3, 1.0, 2.0))
         before_ms = round((time.time() + delay) * 1000) - 1
         job = self._do(queue.enqueue_in(seconds=delay, fn=call.fn, args=call.args))
         self._history.later(job.id, 0.0, before_ms)

@@ -27,7 +27,11 @@ from tests.proxy import Rule, command, script
 #: What may go wrong, and how often compared with the others.
 MIXES: dict[str, dict[str, float]] = {
     "kills": {"kill_child": 90, "kill_supervisor": 4, "kill_machine": 3, "kill_solo": 3},
-    "freezes": {"kill_child": 20, "freeze_child": 10, "freeze_machine": 10, "freeze_solo": 4},
+    "freezes": {
+        "kill_child": 20,
+        **dict.fromkeys(("freeze_child", "freeze_machine"), 10),
+        **dict.fromkeys(("freeze_solo", "freeze_supervisor"), 5),
+    },
     "network": {
         **dict.fromkeys(("lose_reply", "lose_request"), 30),
         **dict.fromkeys(("cut", "kill_clients", "delay", "chop"), 8),
@@ -64,7 +68,8 @@ def plan(mix: str, seed: int, seconds: float, kills: int = 0, rate: float | None
     names, weights = zip(*MIXES[mix].items(), strict=True)
     acts: list[Act] = []
     at, killed = 1.0, 0
-    while killed < kills if kills else at < seconds:
+    # Now and then there is nobody to kill.
+    while killed < 1.5 * kills if kills else at < seconds:
         (name,) = choose.choices(names, weights)
         acts.append(Act(at, name, choose.random(), choose.random()))
         killed += name in KILLS
@@ -75,18 +80,29 @@ def plan(mix: str, seed: int, seconds: float, kills: int = 0, rate: float | None
 class Nemesis(threading.Thread):
     """Does what is planned, and mends what is to be mended."""
 
-    def __init__(self, acts: list[Act], ground: Ground, fleet: Fleet, history: History, lease: float) -> None:
+    def __init__(
+        self,
+        acts: list[Act],
+        ground: Ground,
+        fleet: Fleet,
+        history: History,
+        *,
+        lease: float,
+        enough: int = 0,
+    ) -> None:
         super().__init__(name="nemesis", daemon=True)
         self._acts = acts
         self._ground = ground
         self._fleet = fleet
         self._history = history
         self._lease = lease
+        #: So many kills are enough; 0: all that is planned.
+        self._enough = enough
         self._numbers = itertools.count()
         #: What is to be mended, and when.
         self._mends: list[tuple[float, int, Callable[[], object]]] = []
         self._rules: list[Rule] = []
-        self._stop = threading.Event()
+        self._told_to_end = threading.Event()
         self.done: Counter[str] = Counter()
         self.problem: BaseException | None = None
 
@@ -97,7 +113,7 @@ class Nemesis(threading.Thread):
 
     def stop(self) -> None:
         """Do no more."""
-        self._stop.set()
+        self._told_to_end.set()
         self.join()
 
     def run(self) -> None:
@@ -105,7 +121,7 @@ class Nemesis(threading.Thread):
             began = time.monotonic()
             for act in self._acts:
                 self._wait(began + act.at)
-                if self._stop.is_set():
+                if self._told_to_end.is_set() or (self._enough and self.kills >= self._enough):
                     break
                 if getattr(self, f"_{act.name}")(act) is not False:
                     self.done[act.name] += 1
@@ -118,10 +134,10 @@ class Nemesis(threading.Thread):
         """Until then, and mend what is due."""
         while self._mends and self._mends[0][0] <= until:
             self._mend(heapq.heappop(self._mends))
-        self._stop.wait(max(0.0, until - time.monotonic()))
+        self._told_to_end.wait(max(0.0, until - time.monotonic()))
 
     def _mend(self, mend: tuple[float, int, Callable[[], object]]) -> None:
-        self._stop.wait(max(0.0, mend[0] - time.monotonic()))
+        self._told_to_end.wait(max(0.0, mend[0] - time.monotonic()))
         mend[2]()
 
     def _later(self, seconds: float, mend: Callable[[], object]) -> None:
@@ -143,23 +159,22 @@ class Nemesis(threading.Thread):
         found = self._child(act)
         if found is None:
             return False
-        _, pid = found
+        crew, pid = found
         at = time.monotonic()
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             return False
-        self._history.fault("child killed", at, [pid], kills=True)
+        self._history.fault("child killed", at, [pid], kills=True, supervisor=crew.pid)
         return True
 
     def _kill_supervisor(self, act: Act) -> None:
         crew = self._crew(act)
         pids = crew.all()
         at = time.monotonic()
-        os.kill(crew.pid, signal.SIGKILL)
+        _signal([crew.pid], signal.SIGKILL)
         # Its children finish what they run, as long as their leases last, and leave.
         self._history.fault("supervisor killed", at, pids, until=at + 2 * self._lease)
-        self._later(0.5, lambda: crew.ensure() and None)
 
     def _kill_machine(self, act: Act) -> None:
         self._kill_all(self._crew(act), "machine killed")
@@ -172,7 +187,6 @@ class Nemesis(threading.Thread):
         at = time.monotonic()
         crew.signal_all(signal.SIGKILL)
         self._history.fault(kind, at, pids, kills=True)
-        self._later(0.2, lambda: crew.ensure() and None)
 
     def _freeze_child(self, act: Act) -> bool:
         found = self._child(act)
@@ -190,7 +204,21 @@ class Nemesis(threading.Thread):
         crew = self._crew(act, solo=True)
         self._freeze("solo frozen", crew.all(), (0.8 + 1.2 * act.how) * self._lease)
 
-    def _freeze(self, kind: str, pids: list[int], seconds: float, *, excuses: bool = True) -> None:
+    def _freeze_supervisor(self, act: Act) -> None:
+        # Nobody keeps the leases of its children, which go on.
+        crew = self._crew(act)
+        seconds = (0.8 + 1.2 * act.how) * self._lease
+        self._freeze("supervisor frozen", [crew.pid], seconds, hits=crew.all())
+
+    def _freeze(
+        self,
+        kind: str,
+        pids: list[int],
+        seconds: float,
+        *,
+        hits: list[int] | None = None,
+        excuses: bool = True,
+    ) -> None:
         at = time.monotonic()
         _signal(pids, signal.SIGSTOP)
 
@@ -198,7 +226,7 @@ class Nemesis(threading.Thread):
             _signal(pids, signal.SIGCONT)
             # What had begun is done late, after others were given it.
             until = time.monotonic() + self._lease
-            self._history.fault(kind, at, pids, until=until, excuses=excuses)
+            self._history.fault(kind, at, hits or pids, until=until, excuses=excuses)
 
         self._later(seconds, thaw)
 
@@ -288,7 +316,7 @@ class Nemesis(threading.Thread):
     def _kill_server(self, act: Act) -> None:
         at = time.monotonic()
         self._ground.kill()
-        self._stop.wait(act.how * 0.5)
+        self._told_to_end.wait(act.how * 0.5)
         self._ground.restart()
         self._history.fault("server killed", at, excuses=False)
 

@@ -9,6 +9,7 @@ import pytest
 from tests.chaos.checker import (
     Fault,
     early,
+    living,
     percentile,
     ran_after,
     recoveries,
@@ -79,6 +80,21 @@ def test_a_fault_that_is_no_excuse_explains_nothing() -> None:
     assert len(repeats([run(4.9, 5.1, DONE), run(6.0, 6.1, DONE)], [cut]).unexplained) == 1
 
 
+def test_who_was_frozen_may_start_what_others_have_done() -> None:
+    frozen = Fault("machine frozen", 5.0, 8.0, frozenset({1}))
+    others, zombie = run(6.0, 6.1, DONE, pid=2), run(7.5, 7.6, DONE)
+    assert repeats([others, zombie], [frozen]).unsettled == Counter({"machine frozen": 1})
+    assert living([others, zombie], [frozen]) == [others]
+    late = run(9.0, 9.1, DONE)
+    assert repeats([others, late], [frozen]).unexplained == [(others, late)]
+
+
+def test_an_enqueue_that_was_sent_twice_explains_one_repeat() -> None:
+    runs = [run(1.0, 1.1, DONE), run(1.2, 1.3, DONE), run(1.4, 1.5, DONE)]
+    found = repeats(runs, [], {"job": 2})
+    assert (found.sent_again, len(found.unexplained)) == (1, 1)
+
+
 def test_planned_repeats_are_none() -> None:
     assert repeats([run(1.0, 1.1, AGAIN), run(2.0, 2.1, DONE, attempt=2)], []).total == 0
     assert repeats([run(1.0, 1.1, STOPPED), run(2.0, 2.1, DONE)], []).stopped == 1
@@ -94,12 +110,16 @@ def test_recovery_is_from_the_kill_to_the_next_start() -> None:
     assert recoveries([run(4.8, 4.9, DONE), run(5.25, 5.3, DONE, pid=2)], [KILL]) == {}
 
 
+def attempts(*runs: Run) -> int:
+    return len(wrong_attempts(runs, runs))
+
+
 def test_attempts_count_failures() -> None:
     failed = run(1.0, 1.1, AGAIN)
-    assert wrong_attempts([failed, run(2.0, 2.1, DONE, attempt=2)]) == []
-    assert wrong_attempts([failed, run(2.0, 2.1, DONE)]) == []  # it died before that was settled
-    assert len(wrong_attempts([failed, run(2.0, 2.1, DONE, attempt=3)])) == 1
-    assert len(wrong_attempts([failed, run(2.0, None, attempt=2), run(3.0, 3.1, DONE)])) == 1
+    assert attempts(failed, run(2.0, 2.1, DONE, attempt=2)) == 0
+    assert attempts(failed, run(2.0, 2.1, DONE)) == 0  # it died before that was settled
+    assert attempts(failed, run(2.0, 2.1, DONE, attempt=3)) == 1
+    assert attempts(failed, run(2.0, None, attempt=2), run(3.0, 3.1, DONE)) == 1
 
 
 def test_a_job_is_early_by_what_was_said_last_before_it_started() -> None:

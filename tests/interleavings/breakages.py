@@ -170,6 +170,12 @@ MISSING = (
             "if false then",
         ),
     ),
+    Missing(
+        "that who only looks at its list forgets nobody",
+        "frozen, a pop",
+        "for ever",
+        _without("stranded", "keep_ms ~= 0 and", ""),
+    ),
     Missing("the tokens of lost begin calls", "lost and late", "for ever", omits="tokens"),
     Missing("that who begins anew retires its old name", "forgotten", "for ever", omits="retire"),
     Missing("that a pop given up is minded when its worker leaves", "leaving", "for ever", omits="ghosts"),

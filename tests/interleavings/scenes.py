@@ -59,6 +59,7 @@ SCENES = (
     Scene("swept", _ONE, Budget(kills=1, ticks=1, sweeps=2), 6, supervised=False),
     # A lease runs out while its process works on, or sleeps for more than an hour.
     Scene("frozen", _TWO, Budget(ticks=1, sweeps=2), 7, settles=("complete", "retry"), supervised=False),
+    Scene("frozen, a pop", _ONE, Budget(late=1, kills=1, ticks=2, sweeps=1), 7, hands=1, supervised=False),
     Scene("forgotten", _ONE, Budget(ticks=1, sweeps=1, hours=1), 9, hands=1, supervised=False),
     # One that leaves has a pop behind it that the server may serve still.
     Scene("leaving", _WORKERS, Budget(lost=1, late=1, leaves=1, ticks=1, sweeps=1), 7, hands=1),

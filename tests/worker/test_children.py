@@ -165,6 +165,7 @@ def test_a_suspect_does_not_keep_a_child_waiting_that_is_busy_for_long(
     gate.touch()
 
 
+@pytest.mark.slow
 def test_children_that_die_at_their_start_end_the_worker(queue: Queue, worker: Start, tmp_path: Path) -> None:
     (tmp_path / "dies_at_import.py").write_text("import os\nos._exit(7)\n")
     process = worker(fresh=True, processes=1, apps=("dies_at_import",), cwd=tmp_path)
@@ -220,6 +221,7 @@ def test_orphans_finish_what_they_run_and_leave(queue: Queue, worker: Start, run
     assert queue.get(late.id).state is State.READY, "they claimed no more"
 
 
+@pytest.mark.slow
 def test_an_orphan_does_not_burn_the_processor(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
     process = worker(processes=1)
     queue.enqueue(handlers.wait, str(gate))
@@ -274,7 +276,7 @@ def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker
     assert after.pid != line.pid
 
 
-@pytest.mark.parametrize("timeout", [None, 0.3])
+@pytest.mark.parametrize("timeout", [pytest.param(None, marks=pytest.mark.slow), 0.3])
 def test_a_worker_that_was_frozen_as_a_whole_does_not_kill_its_children_when_it_wakes(
     queue: Queue, worker: Start, runs: Runs, gate: Path, timeout: float | None
 ) -> None:
@@ -311,6 +313,7 @@ def test_a_child_that_ran_so_many_jobs_is_replaced(queue: Queue, worker: Start, 
     assert process.count("died") == 0
 
 
+@pytest.mark.slow
 def test_a_child_that_uses_too_much_memory_is_replaced(queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker(processes=1, max_memory=200_000_000)
     queue.enqueue(handlers.record, "before")
@@ -342,7 +345,7 @@ def test_each_pool_serves_its_own_queues(worker: Start, runs: Runs, server: Serv
         queue.close()
 
 
-@pytest.mark.parametrize("priority", [0, 5])
+@pytest.mark.parametrize("priority", [0, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_job_behind_a_slow_one_is_given_to_another_child(
     queue: Queue, worker: Start, runs: Runs, gate: Path, priority: int
 ) -> None:
@@ -409,6 +412,7 @@ def test_a_job_may_fork(queue: Queue, worker: Start, runs: Runs) -> None:
     runs.wait("end", "after")
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_dies_is_replaced_with_the_next_child(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:

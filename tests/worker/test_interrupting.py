@@ -48,7 +48,7 @@ STATIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 # Timeouts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize("processes", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize("station", STATIONS)
 def test_after_its_timeout_a_job_is_interrupted_and_can_clean_up(
     queue: Queue, worker: Start, runs: Runs, gate: Path, station: str, processes: int
@@ -195,6 +195,7 @@ def test_others_are_not_interrupted(queue: Queue, worker: Start, runs: Runs, gat
     assert runs.count("cleanup") == 1
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_whose_worker_dies_is_cancelled_when_it_runs_again(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:

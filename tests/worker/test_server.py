@@ -19,7 +19,7 @@ import pytest
 import redis
 from redis.exceptions import OutOfMemoryError
 
-from redjobs import JobNotFound, Queue, State, call
+from redjobs import Queue, call
 from tests import invariants
 from tests.servers import Kind, Server, start
 from tests.waiting import wait_until
@@ -49,8 +49,8 @@ def idle(worker: Start, queue: Queue, runs: Runs, server: Server) -> Callable[..
 
     def begin(**options: Any) -> WorkerProcess:
         process = worker(**{"processes": 0, **options})
-        queue.enqueue(handlers.record, "first")
-        runs.wait("end", "first")
+        job = queue.enqueue(handlers.record, "first")
+        process.says("done", job.id)
         runs.path.write_text("")
         return process
 
@@ -165,7 +165,7 @@ def phoenix(kind: Kind) -> Iterator[Phoenix]:
     shutil.rmtree(home)
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_server_that_is_killed_under_load_loses_no_accepted_job(
     phoenix: Phoenix, worker: Start, runs: Runs, processes: int
 ) -> None:
@@ -411,17 +411,3 @@ def test_a_worker_with_more_open_files_than_select_can_count(
     queue.enqueue(handlers.record, "after")
     runs.wait("end", "after")
     assert process.stop() == 0
-
-
-def test_a_job_that_was_completed_meanwhile_is_not_found(queue: Queue, idle: Idle, runs: Runs) -> None:
-    idle()
-    job = queue.enqueue(handlers.record)
-    runs.wait("end")
-
-    def is_gone() -> bool:
-        try:
-            return queue.get(job.id).state is State.DEAD
-        except JobNotFound:
-            return True
-
-    wait_until(is_gone)

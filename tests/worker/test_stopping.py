@@ -26,6 +26,7 @@ def server(valkey: Server) -> Server:
 
 
 SHAPES = [0, 1]
+MOSTLY_WITH_A_SUPERVISOR = [pytest.param(0, marks=pytest.mark.slow), 1]
 PRELOAD = [False, pytest.param(True, marks=pytest.mark.slow)]
 
 
@@ -83,7 +84,7 @@ STATIONS: dict[str, tuple[Callable[..., Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("processes", SHAPES)
+@pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 @pytest.mark.parametrize("station", STATIONS)
 def test_after_the_grace_a_job_is_interrupted_and_goes_back_to_the_front(
     queue: Queue, worker: Start, runs: Runs, gate: Path, station: str, processes: int
@@ -103,7 +104,7 @@ def test_after_the_grace_a_job_is_interrupted_and_goes_back_to_the_front(
     assert nothing_is_held(queue)
 
 
-@pytest.mark.parametrize("processes", SHAPES)
+@pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 def test_who_ignores_even_that_is_given_back_all_the_same(
     queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
 ) -> None:
@@ -118,7 +119,9 @@ def test_who_ignores_even_that_is_given_back_all_the_same(
     assert nothing_is_held(queue)
 
 
-@pytest.mark.parametrize("handler", [handlers.spin, handlers.hold_the_interpreter], ids=["spin", "in C"])
+@pytest.mark.parametrize(
+    "handler", [handlers.spin, pytest.param(handlers.hold_the_interpreter, marks=pytest.mark.slow)]
+)
 def test_who_does_not_let_the_child_stop_is_killed(
     queue: Queue, worker: Start, runs: Runs, handler: Any
 ) -> None:
@@ -132,7 +135,7 @@ def test_who_does_not_let_the_child_stop_is_killed(
     assert (found.state, found.attempt, found.crashes) == (State.READY, 0, 0)
 
 
-@pytest.mark.parametrize("processes", SHAPES)
+@pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 def test_a_second_signal_stops_at_once(
     queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
 ) -> None:
@@ -334,6 +337,7 @@ def test_sighup_replaces_the_children_one_by_one(
     assert process.stop() == 0
 
 
+@pytest.mark.slow
 def test_new_code_that_is_broken_leaves_the_old_at_work(
     worker: Start, tmp_path: Path, app: App, ask: Ask
 ) -> None:
@@ -350,6 +354,7 @@ def test_new_code_that_is_broken_leaves_the_old_at_work(
     assert process.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_reloads_where_that_was_asked_for(
     worker: Start, tmp_path: Path, app: App, ask: Ask
 ) -> None:
@@ -406,7 +411,7 @@ def test_a_burst_goes_on_after_a_child_has_died(queue: Queue, worker: Start, run
     assert runs.count("end") == 11
 
 
-@pytest.mark.parametrize("processes", SHAPES)
+@pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 def test_a_worker_leaves_when_it_was_idle_for_so_long(
     queue: Queue, worker: Start, runs: Runs, processes: int
 ) -> None:

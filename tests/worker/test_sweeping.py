@@ -165,8 +165,8 @@ def test_workers_sweep_by_themselves(queue: Queue, lab: Lab, worker: Start, runs
         wait_until(lambda: queue.redis.zcard(queue.keys.dead) == 1)
         job = queue.enqueue_in(timedelta(hours=1), handlers.record, str(processes))
         lab.redis.zrem(queue.keys.scheduled, job.id)
-        lab.redis.lpush(queue.keys.processing("gone"), job.id)
-        lab.redis.zadd(queue.keys.workers, {"gone": 1})
+        lab.redis.lpush(queue.keys.processing(f"gone-{processes}"), job.id)
+        lab.redis.zadd(queue.keys.workers, {f"gone-{processes}": 1})
         runs.wait("end", str(processes))
         assert process.stop() == 0
 

@@ -157,6 +157,7 @@ def test_a_bell_is_no_job_and_does_not_stay(queue: Queue, burst: Burst, runs: Ru
     assert queue.redis.llen(queue.keys.ready) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_is_left_alone_is_asked_seldom(queue: Queue, server: Server, asleep: Asleep) -> None:
     def commands() -> int:
         return int(server.client().info("stats")["total_commands_processed"])

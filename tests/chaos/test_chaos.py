@@ -1,0 +1,34 @@
+"""A short chaos run of each kind: what scripts/chaos does for minutes, for some seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.campaign import Settings, run
+from tests.chaos.nemesis import MIXES, plan
+from tests.chaos.verdict import figures, judge, table
+
+
+@pytest.mark.parametrize(
+    ("mix", "seconds", "rate"),
+    [("kills", 4.0, 3.0), ("freezes", 3.0, 1.0), ("network", 4.0, 3.0), ("server", 5.0, 1.0)],
+)
+def test_nothing_is_lost(mix: str, seconds: float, rate: float) -> None:
+    seen = run(Settings(seed=7, mix=mix, seconds=seconds, rate=rate), lambda _: None)
+    verdict = judge(seen)
+    assert verdict.is_valid, table(seen, verdict)
+    assert verdict.queue.ok > 50
+    assert sum(seen.acts.values()) > 0
+    assert figures(seen, verdict)["valid"]
+
+
+@pytest.mark.parametrize("mix", sorted(MIXES))
+def test_a_seed_is_a_schedule(mix: str) -> None:
+    acts = plan(mix, 3, 60)
+    assert acts == plan(mix, 3, 60) != plan(mix, 4, 60)
+    assert {act.name for act in acts} <= MIXES[mix].keys()
+    assert [act.at for act in acts] == sorted(act.at for act in acts)
+
+
+def test_a_plan_for_a_number_of_kills_has_some_to_spare() -> None:
+    assert sum(act.name.startswith("kill_") for act in plan("kills", 1, 0, kills=100)) == 150
