@@ -5,40 +5,70 @@ queue.enqueue(send_confirmation, user.id)
 queue.enqueue_in(timedelta(days=3), send_reminder, user.id)
 """
 
-from redjobs.aio import AsyncQueue
-from redjobs.call import Call, call
-from redjobs.current import CurrentJob, current_job
-from redjobs.errors import (
-    Bury,
-    EnqueueUnknown,
-    HandlerError,
-    JobCancelled,
-    JobFailed,
-    JobInterrupted,
-    JobNotFound,
-    JobTimeout,
-    PayloadError,
-    RedjobsError,
-    ResultTimeout,
-    Retry,
-    ServerUnavailable,
-    SettingsError,
-    Snooze,
-    UnknownHandler,
-)
-from redjobs.job import Job, JobError, State, Verdict
-from redjobs.queue import Queue, job
-from redjobs.registry import registry as _registry
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from redjobs.version import __version__
 
-#: A decorator that calls a function at an event of a job's life: see `redjobs.hooks`.
-on = _registry.hooks.on
-#: Calls the methods of an object at the events of their names.
-add_plugin = _registry.hooks.add_plugin
-#: Lets arguments and results hold a type of yours: see docs/payloads.md.
-register_type = _registry.codec.register
-#: Default options of all jobs of a queue: `queue_options("mail", priority=-5, timeout=30)`.
-queue_options = _registry.set_queue_options
+if TYPE_CHECKING:
+    from redjobs.aio import AsyncQueue
+    from redjobs.calls import Call, call
+    from redjobs.current import CurrentJob, current_job
+    from redjobs.errors import (
+        Bury,
+        EnqueueUnknown,
+        HandlerError,
+        JobCancelled,
+        JobFailed,
+        JobInterrupted,
+        JobNotFound,
+        JobTimeout,
+        PayloadError,
+        RedjobsError,
+        ResultTimeout,
+        Retry,
+        ServerUnavailable,
+        SettingsError,
+        Snooze,
+        UnknownHandler,
+    )
+    from redjobs.jobs import Job, JobError, State, Verdict
+    from redjobs.queue import Queue, job
+    from redjobs.registry import add_plugin, on, queue_options, register_type
+
+#: Where each name lives. Modules are imported when a name is first used: a command that only
+#: prints its help, or a settings file that names an error, need not wait for redis.
+_HOME = {
+    "AsyncQueue": "aio",
+    **dict.fromkeys(("Call", "call"), "calls"),
+    **dict.fromkeys(("CurrentJob", "current_job"), "current"),
+    **dict.fromkeys(
+        (
+            "Bury",
+            "EnqueueUnknown",
+            "HandlerError",
+            "JobCancelled",
+            "JobFailed",
+            "JobInterrupted",
+            "JobNotFound",
+            "JobTimeout",
+            "PayloadError",
+            "RedjobsError",
+            "ResultTimeout",
+            "Retry",
+            "ServerUnavailable",
+            "SettingsError",
+            "Snooze",
+            "UnknownHandler",
+        ),
+        "errors",
+    ),
+    **dict.fromkeys(("Job", "JobError", "State", "Verdict"), "jobs"),
+    **dict.fromkeys(("Queue", "job"), "queue"),
+    **dict.fromkeys(("add_plugin", "on", "queue_options", "register_type"), "registry"),
+}
 
 __all__ = [
     "AsyncQueue",
@@ -74,3 +104,14 @@ __all__ = [
     "queue_options",
     "register_type",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'redjobs' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"redjobs.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ import redis
 import redis.asyncio
 
 from redjobs import connect, flows
-from redjobs.call import (
+from redjobs.calls import (
     AnyArgs,
     AnyFn,
     Call,
@@ -30,7 +30,7 @@ from redjobs.call import (
 from redjobs.commands import Command
 from redjobs.errors import ResultTimeout, SettingsError
 from redjobs.flows import Flow
-from redjobs.job import Job, JobOptions, NewJob, State, Verdict
+from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry

@@ -14,7 +14,7 @@ from redjobs import flows
 from redjobs.commands import Command
 from redjobs.flows import Flow
 from redjobs.inspector import Inspector
-from redjobs.job import State, Verdict
+from redjobs.jobs import State, Verdict
 from redjobs.keys import Keys
 from redjobs.queue import Queue
 

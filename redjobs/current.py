@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from redjobs.clock import from_ms
-from redjobs.job import Claim
+from redjobs.jobs import Claim
 
 
 class Running(Protocol):

@@ -14,7 +14,7 @@ from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
 from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, RedjobsError
 from redjobs.ids import is_id
-from redjobs.job import Job, NewJob, State, Verdict
+from redjobs.jobs import Job, NewJob, State, Verdict
 from redjobs.keys import Keys
 from redjobs.registry import Registry
 

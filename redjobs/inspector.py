@@ -21,7 +21,7 @@ import redis
 
 from redjobs.errors import PayloadError, SettingsError
 from redjobs.ids import check_name
-from redjobs.job import Job, State, job_from_fields
+from redjobs.jobs import Job, State, job_from_fields
 from redjobs.keys import BELL, DEFAULT_PREFIX, Keys, queues_key
 from redjobs.snapshots import Page, QueueStatus, WorkerStatus
 

@@ -17,7 +17,7 @@ from redjobs.codec import Codec
 from redjobs.errors import HandlerError, PayloadError
 from redjobs.hooks import Hooks
 from redjobs.ids import check_name
-from redjobs.job import JobOptions, make_options
+from redjobs.jobs import JobOptions, make_options
 from redjobs.retry import BackoffFunction
 
 P = ParamSpec("P")
@@ -204,3 +204,12 @@ class Registry:
 
 #: The registry that queues and workers of this process share.
 registry = Registry()
+
+#: A decorator that calls a function at an event of a job's life: see `redjobs.hooks`.
+on = registry.hooks.on
+#: Calls the methods of an object at the events of their names.
+add_plugin = registry.hooks.add_plugin
+#: Lets arguments and results hold a type of yours: see docs/payloads.md.
+register_type = registry.codec.register
+#: Default options of all jobs of a queue: `queue_options("mail", priority=-5, timeout=30)`.
+queue_options = registry.set_queue_options

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from redjobs.clock import duration_ms
 from redjobs.errors import Bury, Retry, SettingsError, Signal, Snooze
-from redjobs.job import DEFAULTS, JobError, JobOptions
+from redjobs.jobs import DEFAULTS, JobError, JobOptions
 
 #: Gets the attempt that failed (1, 2, …) and the exception; returns how long to wait.
 BackoffFunction = Callable[[int, BaseException], timedelta | float]

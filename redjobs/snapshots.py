@@ -7,7 +7,7 @@ from typing import Any
 
 from redjobs.clock import from_ms
 from redjobs.ids import is_id
-from redjobs.job import Job, State
+from redjobs.jobs import Job, State
 
 
 @dataclass(frozen=True, slots=True)

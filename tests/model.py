@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from redjobs.ids import priority_of
-from redjobs.job import NewJob
+from redjobs.jobs import NewJob
 
 
 @dataclass

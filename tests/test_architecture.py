@@ -36,8 +36,8 @@ cli
 
 #: Units that are values and decisions: the same for ordinary code and for coroutines.
 PURE = {
-    *("version", "errors", "lua", "clock", "ids", "hooks", "codec", "keys", "job", "current", "retry"),
-    *("commands", "snapshots", "registry", "call", "flows", "sweeper"),
+    *("version", "errors", "lua", "clock", "ids", "hooks", "codec", "keys", "jobs", "current", "retry"),
+    *("commands", "snapshots", "registry", "calls", "flows", "sweeper"),
 }
 
 #: What may be imported from outside, beside the standard library.
@@ -88,6 +88,7 @@ LATE = {
 BY_NAME = {
     "redjobs.worker.apps": "--app: the operator named it",
     "redjobs.cli.apps": "--app and the function on the command line: the operator named them",
+    "redjobs": "the table of what it offers",
     "redjobs.cli.lazy": "the table of the CLI's own commands",
 }
 

@@ -41,7 +41,7 @@ from redjobs import (
 )
 from redjobs.commands import Command, Finished
 from redjobs.ids import new_id
-from redjobs.job import Claim, JobError, append_error
+from redjobs.jobs import Claim, JobError, append_error
 from redjobs.keys import queues_key
 from tests.servers import Server
 from tests.waiting import wait_until

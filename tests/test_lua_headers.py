@@ -13,7 +13,7 @@ from redis import Redis
 
 from redjobs import commands
 from redjobs.commands import SCRIPTS, Command, Finished
-from redjobs.job import Claim, JobOptions, NewJob
+from redjobs.jobs import Claim, JobOptions, NewJob
 from redjobs.keys import BELL, Keys
 
 TEXTS = {

@@ -16,7 +16,7 @@ import pytest
 
 from redjobs import commands
 from redjobs.commands import Command, Duplicate, Finished
-from redjobs.job import Claim, Job, NewJob
+from redjobs.jobs import Claim, Job, NewJob
 from redjobs.keys import BELL, Keys
 from tests import invariants
 from tests.lua.seeds import ERRORS, HOUR, Lab

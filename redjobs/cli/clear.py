@@ -7,7 +7,7 @@ import click
 from redjobs import bulk
 from redjobs.cli.common import Target, as_json, confirm, connected
 from redjobs.cli.text import say, say_json, some
-from redjobs.job import State
+from redjobs.jobs import State
 
 #: In this order: what is promoted meanwhile is met again. A job that runs is never touched.
 _STATES = (State.SCHEDULED, State.READY, State.DEAD, State.COMPLETED)

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from redjobs.aio import AsyncQueue
-from redjobs.call import Call
+from redjobs.calls import Call
 from redjobs.cli.apps import load_function
 from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION, MOMENT, call_arguments
 from redjobs.cli.text import distance, printable, say, say_json
-from redjobs.job import Job, State
+from redjobs.jobs import Job, State
 from redjobs.queue import Queue
 from redjobs.registry import Handler
 from redjobs.snapshots import job_as_dict

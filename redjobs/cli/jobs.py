@@ -13,7 +13,7 @@ from redjobs.cli.show import show_job
 from redjobs.cli.text import distance, plain, printable, say, say_json, say_table
 from redjobs.errors import PayloadError
 from redjobs.inspector import MAX_PAGE
-from redjobs.job import Job, State
+from redjobs.jobs import Job, State
 from redjobs.queue import Queue
 from redjobs.snapshots import Page, job_as_dict
 

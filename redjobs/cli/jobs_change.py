@@ -13,7 +13,7 @@ from redjobs.cli.common import Target, as_json, confirm, connected
 from redjobs.cli.params import DURATION, MOMENT
 from redjobs.cli.text import printable, say, say_json, some
 from redjobs.errors import JobNotFound
-from redjobs.job import State, Verdict
+from redjobs.jobs import State, Verdict
 from redjobs.queue import Queue
 
 Verb = Callable[[Queue, str], Verdict]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redjobs.cli.text import distance, local_time, printable, printable_lines, say
 from redjobs.ids import is_id
-from redjobs.job import Job, JobError, State
+from redjobs.jobs import Job, JobError, State
 
 _WIDTH = 12
 

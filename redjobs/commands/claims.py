@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redjobs.commands.command import BATCH, SCRIPTS, Arg, Command, by_priority, first_word, texts, word
-from redjobs.job import Claim
+from redjobs.jobs import Claim
 from redjobs.keys import BELL, Keys
 
 

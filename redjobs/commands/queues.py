@@ -8,7 +8,7 @@ from typing import Any
 
 from redjobs.commands.command import SCRIPTS, Arg, Command, word, word_and_text
 from redjobs.ids import priority_of
-from redjobs.job import Job, NewJob, State, job_from_fields, pack_options
+from redjobs.jobs import Job, NewJob, State, job_from_fields, pack_options
 from redjobs.keys import BELL, Keys
 
 

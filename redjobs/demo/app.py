@@ -18,7 +18,7 @@ from redjobs.demo.config import QUEUE, Config, from_environ
 from redjobs.demo.sink import Inbox
 from redjobs.demo.users import Users, clean_address, clean_name
 from redjobs.errors import EnqueueUnknown, ServerUnavailable
-from redjobs.job import Verdict
+from redjobs.jobs import Verdict
 from redjobs.settings import resolve_url
 
 logger = logging.getLogger("redjobs.demo")

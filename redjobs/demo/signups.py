@@ -11,7 +11,7 @@ from redjobs.clock import from_ms
 from redjobs.demo.jobs import send_confirmation, send_reminder
 from redjobs.demo.users import User, Users
 from redjobs.errors import JobNotFound
-from redjobs.job import Job, State, Verdict
+from redjobs.jobs import Job, State, Verdict
 
 REMINDER_DAYS = 3
 KINDS = ("confirmation", "reminder")

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from redjobs import commands
 from redjobs.commands import Command
 from redjobs.errors import JobTimeout
-from redjobs.job import JobError, append_error
+from redjobs.jobs import JobError, append_error
 from redjobs.keys import Keys
 from redjobs.worker.brood import Child
 from redjobs.worker.link import Link

@@ -13,7 +13,7 @@ from redjobs.current import CurrentJob
 from redjobs.errors import PayloadError, Snooze
 from redjobs.hooks import Hooks
 from redjobs.ids import priority_of
-from redjobs.job import JobError, append_error
+from redjobs.jobs import JobError, append_error
 from redjobs.keys import Keys
 from redjobs.retry import (
     Cancelled,

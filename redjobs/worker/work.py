@@ -11,7 +11,7 @@ from typing import Any
 from redjobs.current import CurrentJob, current
 from redjobs.errors import JobTimeout, PayloadError, Retry, Signal, Snooze
 from redjobs.hooks import Hooks
-from redjobs.job import Claim, JobError, JobOptions, unpack_errors, unpack_options
+from redjobs.jobs import Claim, JobError, JobOptions, unpack_errors, unpack_options
 from redjobs.registry import Handler, Registry
 from redjobs.retry import (
     MAX_CRASHES,

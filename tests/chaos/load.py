@@ -13,9 +13,9 @@ from typing import Any
 import redis
 
 from redjobs import AsyncQueue, Queue
-from redjobs.call import Call
+from redjobs.calls import Call
 from redjobs.errors import RedjobsError
-from redjobs.job import Job, Verdict
+from redjobs.jobs import Job, Verdict
 from tests.chaos import jobs
 from tests.chaos.history import History
 from tests.chaos.record import Record

@@ -10,7 +10,7 @@ import pytest
 
 from redjobs import bulk
 from redjobs.inspector import Inspector
-from redjobs.job import State, Verdict
+from redjobs.jobs import State, Verdict
 from redjobs.keys import Keys, queues_key
 from redjobs.queue import Queue
 from tests.cli import Cli

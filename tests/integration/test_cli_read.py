@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from redjobs.cli import check as check_module
-from redjobs.job import JobError, State, append_error
+from redjobs.jobs import JobError, State, append_error
 from redjobs.keys import Keys, queues_key
 from redjobs.snapshots import QueueStatus
 from tests.cli import Cli

@@ -29,7 +29,7 @@ from redjobs.demo.browser import Page, read_page
 from redjobs.demo.config import QUEUE, Config, from_environ
 from redjobs.demo.users import Users, clean_address, clean_name
 from redjobs.errors import JobNotFound, SettingsError
-from redjobs.job import State
+from redjobs.jobs import State
 from tests.servers import Server
 
 ADA = "ada@example.com"

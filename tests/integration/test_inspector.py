@@ -10,7 +10,7 @@ import pytest
 from redjobs import commands
 from redjobs.errors import SettingsError
 from redjobs.inspector import MAX_SCAN, Inspector
-from redjobs.job import State
+from redjobs.jobs import State
 from redjobs.keys import BELL, Keys, queues_key
 from redjobs.snapshots import Page
 from tests.lua.seeds import DAY, HOUR, NAME, Lab

@@ -7,7 +7,7 @@ from typing import Any
 
 from redjobs import commands
 from redjobs.commands import Command, Finished
-from redjobs.job import Claim, JobOptions, NewJob
+from redjobs.jobs import Claim, JobOptions, NewJob
 from redjobs.keys import Keys
 
 KEYS = Keys("queue", "model")

@@ -13,7 +13,7 @@ import msgpack
 from redjobs import commands
 from redjobs.commands import Command, Finished
 from redjobs.ids import new_id, priority_of
-from redjobs.job import Claim, Job, NewJob, make_options
+from redjobs.jobs import Claim, Job, NewJob, make_options
 from redjobs.keys import BELL
 from tests.invariants import Contents, read
 from tests.servers import Server

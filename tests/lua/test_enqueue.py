@@ -9,7 +9,7 @@ import pytest
 
 from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Duplicate
-from redjobs.job import Job, NewJob, State
+from redjobs.jobs import Job, NewJob, State
 from redjobs.keys import BELL
 from tests.lua.seeds import ARGS, DAY, HOUR, NAME, Lab
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redjobs import commands
-from redjobs.job import Job, State
+from redjobs.jobs import Job, State
 from tests.lua.seeds import ARGS, HOUR, NAME, Lab
 
 pytestmark = pytest.mark.fakeredis

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from redjobs.call import Call, call, call_at, call_in, handler_options, new_job, options_of, run_at_of
+from redjobs.calls import Call, call, call_at, call_in, handler_options, new_job, options_of, run_at_of
 from redjobs.errors import HandlerError, PayloadError, SettingsError
 from redjobs.ids import is_id, priority_of
-from redjobs.job import JobOptions, make_options
+from redjobs.jobs import JobOptions, make_options
 from redjobs.registry import Handler, Registry
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)

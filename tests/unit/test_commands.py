@@ -21,7 +21,7 @@ from redjobs.commands import (
     Taken,
 )
 from redjobs.ids import new_id
-from redjobs.job import Claim, Job, JobOptions, NewJob, State, Verdict, make_options, pack_options
+from redjobs.jobs import Claim, Job, JobOptions, NewJob, State, Verdict, make_options, pack_options
 from redjobs.keys import BELL, Keys
 
 KEYS = Keys("mail", "shop")

@@ -12,7 +12,7 @@ from redjobs.commands import ENQUEUE_BATCH, Command
 from redjobs.errors import JobNotFound, RedjobsError
 from redjobs.flows import Flow
 from redjobs.ids import new_id
-from redjobs.job import NewJob, State, Verdict, make_options
+from redjobs.jobs import NewJob, State, Verdict, make_options
 from redjobs.keys import Keys
 
 KEYS = Keys("mail")

@@ -11,7 +11,7 @@ import pytest
 
 from redjobs.errors import PayloadError, SettingsError
 from redjobs.ids import new_id
-from redjobs.job import (
+from redjobs.jobs import (
     DEFAULTS,
     MAX_ERROR_BYTES,
     MAX_ERRORS,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from redjobs.errors import HandlerError, PayloadError, SettingsError, UnknownHandler
-from redjobs.job import JobOptions, make_options
+from redjobs.jobs import JobOptions, make_options
 from redjobs.registry import Handler, Registry, name_of
 
 

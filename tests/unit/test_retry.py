@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from redjobs.errors import Bury, JobInterrupted, JobTimeout, Retry, Snooze
-from redjobs.job import JobError, JobOptions, make_options
+from redjobs.jobs import JobError, JobOptions, make_options
 from redjobs.retry import (
     MOST_SECONDS,
     UNKNOWN_HANDLER_DELAY_MS,

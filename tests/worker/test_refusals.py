@@ -15,7 +15,7 @@ import pytest
 
 from redjobs import Queue, State, commands
 from redjobs.ids import new_id
-from redjobs.job import JobOptions, NewJob
+from redjobs.jobs import JobOptions, NewJob
 from tests.worker import handlers
 from tests.worker.conftest import Burst, Start
 from tests.worker.runs import Runs

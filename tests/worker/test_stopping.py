@@ -308,7 +308,7 @@ def ask(queue: Queue, runs: Runs) -> Callable[[], str]:
     def run() -> str:
         from redjobs import commands
         from redjobs.ids import new_id
-        from redjobs.job import JobOptions, NewJob
+        from redjobs.jobs import JobOptions, NewJob
 
         new = NewJob(new_id(), "changing_app:version", b"", JobOptions(), "")
         command = commands.enqueue(queue.keys, [new])

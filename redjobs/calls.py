@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypedDict, Unpack
 from redjobs.clock import duration_ms, moment_ms
 from redjobs.errors import SettingsError
 from redjobs.ids import new_id
-from redjobs.job import JobOptions, NewJob, make_options
+from redjobs.jobs import JobOptions, NewJob, make_options
 from redjobs.registry import Registry
 from redjobs.retry import BackoffFunction
 
