@@ -21,10 +21,10 @@ PACKAGE = ROOT / "redjobs"
 LAYERS = """
 errors version lua
 clock ids settings hooks codec
-keys job embedded
+keys jobs embedded
 current retry commands snapshots connect
 registry
-call flows
+calls flows
 sweeper inspector
 queue
 aio bulk
