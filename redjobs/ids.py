@@ -12,6 +12,7 @@ import re
 import socket
 import time
 from base64 import b64encode
+from collections.abc import Iterable
 
 from redjobs.errors import SettingsError
 
@@ -24,6 +25,8 @@ _TOP_BIT = 1 << 47
 
 _ID = re.compile(r"[V-Z_a-z][-0-9A-Z_a-z]{19}(?:\.-?[1-9][0-9]{0,15})?")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+#: Of a queue, or of one of its shards: `mail/3`.
+_QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:/(?:0|[1-9][0-9]{0,2}))?")
 
 
 def new_id(priority: int = 0) -> str:
@@ -64,6 +67,18 @@ def check_name(kind: str, name: str) -> str:
 
     Braces and colons would move keys to another slot or let two names meet in one key.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    form = _QUEUE if kind == "queue" else _NAME
+    if not isinstance(name, str) or not form.fullmatch(name):
         raise SettingsError(f"{name!r} cannot name a {kind}: use 1 to 64 letters, digits, '_', '.' or '-'")
     return name
+
+
+def whole_of(queue: str) -> str:
+    """The name of the queue that this is a shard of; any other name is its own."""
+    return queue.partition("/")[0]
+
+
+def shards_of(queue: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that are shards of this queue, in their order."""
+    shards = [name for name in names if name.startswith(f"{queue}/")]
+    return sorted(shards, key=lambda name: int(name.rpartition("/")[2]))

@@ -16,7 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from redjobs.codec import Codec
 from redjobs.errors import HandlerError, PayloadError
 from redjobs.hooks import Hooks
-from redjobs.ids import check_name
+from redjobs.ids import check_name, whole_of
 from redjobs.jobs import JobOptions, make_options
 from redjobs.retry import BackoffFunction
 
@@ -168,7 +168,7 @@ class Registry:
 
     def defaults(self, handler: Handler[..., Any], queue: str) -> JobOptions:
         """The options of a handler's job in a queue, where the job itself says nothing."""
-        of_queue = self.queue_options.get(queue)
+        of_queue = self.queue_options.get(whole_of(queue))
         return handler.defaults if of_queue is None else handler.defaults.over(of_queue)
 
     @property

@@ -36,13 +36,18 @@ def command(target: Target, /, queue: str, states: tuple[str, ...], yes: bool, j
       redjobs clear default --state dead --state completed --yes
     """
     chosen = [state for state in _STATES if not states or state.value in states]
-    counted = {state: target.inspector.jobs(queue, state, limit=1).total for state in chosen}
+    parts = target.parts(queue)
+    counted = {
+        state: sum(target.inspector.jobs(part, state, limit=1).total for part in parts) for state in chosen
+    }
     removed = dict.fromkeys((state.value for state in chosen), 0)
     if any(counted.values()):
         listed = ", ".join(f"{number:,} {state}" for state, number in counted.items() if number)
         confirm(f"Remove {listed} of queue {queue}?", yes)
         for state in chosen:
-            removed[state.value] = bulk.clear(target.inspector, target.queue(queue), state)
+            removed[state.value] = sum(
+                bulk.clear(target.inspector, target.queue(part), state) for part in parts
+            )
     if json:
         say_json({"queue": queue, "removed": removed})
         return

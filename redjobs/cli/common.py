@@ -16,7 +16,7 @@ from redjobs import connect
 from redjobs.cli.failures import NotSo, refused
 from redjobs.cli.text import color_wish, say
 from redjobs.errors import JobNotFound, SettingsError
-from redjobs.ids import check_name
+from redjobs.ids import check_name, shards_of, whole_of
 from redjobs.inspector import Inspector
 from redjobs.keys import DEFAULT_PREFIX
 from redjobs.queue import Queue
@@ -47,20 +47,34 @@ class Target:
         """What reads."""
         return Inspector(self.client, self.prefix)
 
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of all queues and shards."""
+        return self.inspector.queues()
+
     def queue(self, name: str) -> Queue:
-        """What changes."""
-        return Queue(name, client=self.client, prefix=self.prefix)
+        """What changes; with as many shards as are known of it."""
+        shards = shards_of(name, self.names)
+        count = 1 + int(shards[-1].rpartition("/")[2]) if shards else 1
+        return Queue(name, client=self.client, prefix=self.prefix, shards=count)
 
     def queues(self, names: tuple[str, ...]) -> list[str]:
-        """These queues, or all that are in use."""
-        return list(dict.fromkeys(names)) if names else self.inspector.queues()
+        """These queues with their shards, or all that are in use."""
+        if not names:
+            return self.inspector.queues()
+        return list(dict.fromkeys(part for name in names for part in self.parts(name)))
+
+    def parts(self, name: str) -> list[str]:
+        """The shards of a queue, and the queue itself unless it is nothing but its shards."""
+        shards = shards_of(name, self.names)
+        return shards if shards and name not in self.names else [*shards, name]
 
     def locate(self, queue: str | None, id_or_key: str) -> Queue:
         """The queue that was named, or else the one that has this job. Raises JobNotFound."""
         if queue is not None:
             return self.queue(queue)
         found = []
-        names = self.inspector.queues()
+        names = list(dict.fromkeys(map(whole_of, self.names)))
         for name in names:
             try:
                 self.queue(name).get(id_or_key)
@@ -77,7 +91,7 @@ class Target:
         """The queue that was named, or the only one there is. Raises SettingsError."""
         if name is not None:
             return name
-        names = self.inspector.queues()
+        names = list(dict.fromkeys(map(whole_of, self.names)))
         if len(names) > 1:
             raise SettingsError(f"which queue? There are {', '.join(names)}; say it with --queue")
         return names[0] if names else "default"

@@ -69,8 +69,15 @@ def list_(
     if cursor and state is None:
         raise click.UsageError("--cursor belongs to one --state")
     queue = target.one_queue(queue)
+    parts = target.parts(queue)
+    if cursor and len(parts) > 1:
+        raise click.UsageError(f"--cursor belongs to one shard: --queue {parts[0]}")
     states = [State(state)] if state else list(State)
-    pages = [target.inspector.jobs(queue, one, cursor=cursor, limit=limit, name=name) for one in states]
+    pages = [
+        target.inspector.jobs(part, one, cursor=cursor, limit=limit, name=name)
+        for part in parts
+        for one in states
+    ]
     if json:
         say_json({"queue": queue, "pages": [page.as_dict() for page in pages]})
         return
@@ -78,7 +85,7 @@ def list_(
     for number, page in enumerate(shown):
         if number:
             say()
-        _say_page(page, name, limit)
+        _say_page(page, name, limit, of_many=len(parts) > 1)
     if not shown:
         say(f"no {state or 'jobs'}{' of that name' if name else ''} in queue {printable(queue)}")
 
@@ -119,8 +126,9 @@ def _secrets(queue: Queue, job: Job) -> dict[str, object]:
     return shown
 
 
-def _say_page(page: Page, name: str | None, limit: int) -> None:
-    heading = f"{page.state}: {page.total:,}"
+def _say_page(page: Page, name: str | None, limit: int, *, of_many: bool) -> None:
+    heading = f"{page.queue} " if of_many else ""
+    heading += f"{page.state}: {page.total:,}"
     if name:
         heading += f", looked at {page.scanned:,}"
     say(heading, bold=True)

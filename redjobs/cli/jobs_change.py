@@ -13,6 +13,7 @@ from redjobs.cli.common import Target, as_json, confirm, connected
 from redjobs.cli.params import DURATION, MOMENT
 from redjobs.cli.text import printable, say, say_json, some
 from redjobs.errors import JobNotFound
+from redjobs.inspector import Inspector
 from redjobs.jobs import State, Verdict
 from redjobs.queue import Queue
 
@@ -55,7 +56,7 @@ def retry(
     if all_dead:
         queue = target.one_queue(queue)
         _confirm_dead(target, queue, "Retry", name, yes)
-        _say_totals(bulk.requeue_dead(target.inspector, target.queue(queue), name), json)
+        _say_totals(_of_parts(target, queue, bulk.requeue_dead, name), json)
     else:
         _each(target, queue, ids, Queue.requeue, json)
 
@@ -92,7 +93,7 @@ def delete(
     if all_dead:
         queue = target.one_queue(queue)
         _confirm_dead(target, queue, "Delete", name, yes)
-        _say_totals(bulk.delete_dead(target.inspector, target.queue(queue), name), json)
+        _say_totals(_of_parts(target, queue, bulk.delete_dead, name), json)
     else:
         confirm(f"Delete {some(len(ids), 'job')} for ever?", yes)
         _each(target, queue, ids, Queue.delete, json)
@@ -151,8 +152,20 @@ def _check_ids(ids: tuple[str, ...], all_dead: bool, name: str | None) -> None:
         raise click.UsageError("--name belongs to --all-dead")
 
 
+def _of_parts(
+    target: Target,
+    queue: str,
+    verb: Callable[[Inspector, Queue, str | None], Counter[Verdict]],
+    name: str | None,
+) -> Counter[Verdict]:
+    verdicts: Counter[Verdict] = Counter()
+    for part in target.parts(queue):
+        verdicts.update(verb(target.inspector, target.queue(part), name))
+    return verdicts
+
+
 def _confirm_dead(target: Target, queue: str, verb: str, name: str | None, yes: bool) -> None:
-    total = target.inspector.jobs(queue, State.DEAD, limit=1).total
+    total = sum(target.inspector.jobs(part, State.DEAD, limit=1).total for part in target.parts(queue))
     which = (
         f"those named {printable(name)} of the {some(total, 'dead job')}" if name else some(total, "dead job")
     )

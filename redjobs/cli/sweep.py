@@ -7,6 +7,7 @@ import click
 from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION
 from redjobs.cli.text import say, say_json, some
+from redjobs.ids import whole_of
 from redjobs.sweeper import SweepPolicy, SweepResult
 
 
@@ -37,7 +38,8 @@ def command(target: Target, /, queue: tuple[str, ...], dead_age: float, dead_max
     Exit code 0 whenever the pass was made, whatever it found: for alarms there is `redjobs check`.
     """
     policy = SweepPolicy(dead_age_ms=round(dead_age * 1000), dead_max=dead_max)
-    results = {name: target.queue(name).sweep(policy) for name in target.queues(queue)}
+    names = queue or map(whole_of, target.queues(()))  # a queue sweeps its shards
+    results = {name: target.queue(name).sweep(policy) for name in dict.fromkeys(names)}
     total = SweepResult()
     for result in results.values():
         total.add(result)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from redjobs import commands
 from redjobs.commands import Command, Taken
-from redjobs.ids import new_worker
+from redjobs.ids import new_worker, whole_of
 from redjobs.keys import Keys
 
 #: How often a lane is looked at where nobody can block on its jobs.
@@ -141,18 +141,26 @@ class Lane:
 
 
 class Order:
-    """In which order lanes are looked at: as they stand, or by weight."""
+    """In which order lanes are looked at: as they stand, or by weight; shards of one queue at random."""
 
     def __init__(self, weights: Sequence[tuple[str, int]]) -> None:
         self._weights = weights
 
     def lanes(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
         """Strict: as they stand. Weighted: at random, a heavier one more often before a lighter one."""
-        if not self._weights or len(lanes) < 2:
+        if len(lanes) < 2:
             return lanes
-        # Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006): u ** (1 / w).
-        keyed = [(random.random() ** (1 / self._weight(lane.keys.queue)), lane) for lane in lanes]
-        return [lane for _, lane in sorted(keyed, key=lambda pair: -pair[0])]
+        wholes = [whole_of(lane.keys.queue) for lane in lanes]
+        shards = Counter(wholes)
+        if not self._weights and len(shards) == len(lanes):
+            return lanes
+        if not self._weights:
+            places = {whole: place for place, whole in reversed([*enumerate(wholes)])}
+            ranked = [(places[whole], random.random()) for whole in wholes]
+        else:
+            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006): u ** (1 / w).
+            ranked = [(-(random.random() ** (shards[whole] / self._weight(whole))), 0.0) for whole in wholes]
+        return [lane for _, lane in sorted(zip(ranked, lanes, strict=True), key=lambda pair: pair[0])]
 
     def _weight(self, queue: str) -> int:
         return next((weight for name, weight in self._weights if fnmatchcase(queue, name)), 1)

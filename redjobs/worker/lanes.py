@@ -121,7 +121,8 @@ class Lanes:
             return
         options = self._options
         refused = False
-        for keys in self._names.resolve():
+        names = self._names.resolve()
+        for keys in names:
             if keys.queue not in self._lane_of:
                 lane = Lane(keys, options.name, options.min_priority, options.max_priority)
                 try:
@@ -133,6 +134,8 @@ class Lanes:
                 self._lanes.append(lane)
                 self._lane_of[keys.queue] = lane
                 self.keys_of[keys.queue] = keys
+        places = {keys.queue: place for place, keys in enumerate(names)}
+        self._lanes.sort(key=lambda lane: places.get(lane.keys.queue, len(places)))
         self._names.served(all_of_them=not refused)
 
     def keep_up(self, *, ending: bool) -> None:

@@ -11,12 +11,13 @@ import redis
 from redis.exceptions import ResponseError
 
 from redjobs.errors import SettingsError
-from redjobs.ids import check_name
+from redjobs.ids import check_name, shards_of, whole_of
 from redjobs.keys import Keys, queues_key
 from redjobs.worker.options import WorkerOptions
 
-#: How often new queues are looked for, where patterns were given.
+#: How often new queues are looked for where patterns were given, and new shards where names were.
 _REFRESH_SECONDS = 2.0
+_SHARDS_SECONDS = 10.0
 
 
 def is_pattern(name: str) -> bool:
@@ -49,26 +50,26 @@ class QueueNames:
     def served(self, *, all_of_them: bool) -> None:
         """What `resolve` named last is served now; where not all of it is, it is asked again soon."""
         settled = all_of_them and not any(map(is_pattern, self._options.queues))
-        self._refresh_at = float("inf") if settled else time.monotonic() + _REFRESH_SECONDS
+        self._refresh_at = time.monotonic() + (_SHARDS_SECONDS if settled else _REFRESH_SECONDS)
 
     def resolve(self) -> list[Keys]:
-        """The queues now, one round trip where patterns were given."""
+        """The queues now, in one round trip; those that are sharded with their shards."""
         wanted, prefix = self._options.queues, self._options.prefix
-        has_patterns = any(map(is_pattern, wanted))
-        names = {name: None for name in wanted if not is_pattern(name)}
-        known: set[str] = set()
-        if has_patterns:
-            members: Any = self._client.smembers(queues_key(prefix))
-            known = {raw.decode() for raw in members if _is_name(raw)}
-        new = set(names) - known - self._announced
+        members: Any = self._client.smembers(queues_key(prefix))
+        known = {raw.decode() for raw in members if _is_name(raw)}
+        plain = [name for name in wanted if not is_pattern(name)]
+        names = {name: None for whole in plain for name in (*shards_of(whole, known), whole)}
+        new = set(plain) - known - self._announced
         if new:
             # A queue that nothing was enqueued to yet is in use all the same: somebody serves it.
             with contextlib.suppress(ResponseError):  # a server that is full can be drained all the same
                 self._client.sadd(queues_key(prefix), *sorted(new))
                 self._announced |= new
         for pattern in filter(is_pattern, wanted):
-            names |= {name: None for name in sorted(known) if fnmatchcase(name, pattern)}
+            names |= {name: None for name in sorted(known) if fnmatchcase(whole_of(name), pattern)}
         return [Keys(name, prefix) for name in names if not self._excludes(name)]
 
     def _excludes(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self._options.exclude)
+        return any(
+            fnmatchcase(one, pattern) for pattern in self._options.exclude for one in (name, whole_of(name))
+        )

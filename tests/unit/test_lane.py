@@ -84,6 +84,24 @@ def test_strict_order_is_the_order_given() -> None:
     assert Order(()).lanes(lanes) == lanes
 
 
+def test_shards_of_one_queue_take_turns_within_its_place() -> None:
+    names = ["a", "mail/0", "mail/1", "mail/2", "mail", "z"]
+    lanes = [Lane(Keys(name)) for name in names]
+    orders = [[lane.keys.queue for lane in Order(()).lanes(lanes)] for _ in range(400)]
+    assert all(order[0] == "a" and order[-1] == "z" for order in orders)
+    # 100 of each are expected; below 50 it is more than five standard deviations.
+    firsts = Counter(order[1] for order in orders)
+    assert set(firsts) == {"mail/0", "mail/1", "mail/2", "mail"} and min(firsts.values()) > 50
+
+
+def test_a_queue_is_not_heavier_for_being_sharded() -> None:
+    lanes = [Lane(Keys(name)) for name in ("plain", *(f"mail/{number}" for number in range(8)))]
+    order = Order((("mail", 1), ("plain", 1)))
+    first = Counter(order.lanes(lanes)[0].keys.queue for _ in range(2_000))
+    # 1,000 are expected for the eight together; it would be 1,778 if each counted as one.
+    assert 800 < first["plain"] < 1_200
+
+
 def test_a_heavier_queue_comes_first_more_often() -> None:
     lanes = [Lane(Keys(name)) for name in ("light", "heavy-1")]
     order = Order((("heavy-*", 9),))
