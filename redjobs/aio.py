@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
 import redis
@@ -36,7 +37,8 @@ from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
 from redjobs.settings import Server, resolve_url
-from redjobs.sweeper import SweepPolicy, SweepResult, sweep_once
+from redjobs.shards import Shards
+from redjobs.sweeper import SweepPolicy, SweepResult, sweep_all
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,17 +83,17 @@ class AsyncDriver:
                 return result
             reply = await self.run(command)
 
-    async def announce(self, keys: Keys) -> None:
+    async def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""
-        if keys.queue not in self._announced:
+        if not self._announced.issuperset(shards.names):
             try:
-                await self.client.sadd(queues_key(keys.prefix), keys.queue)
+                await self.client.sadd(queues_key(shards.whole.prefix), *shards.names)
             except _LOST as error:
                 if self._answered or self._server is None:
                     raise
                 raise connect.unavailable(self._server, error) from error
             self._answered = True
-            self._announced.add(keys.queue)
+            self._announced.update(shards.names)
 
 
 class AsyncQueue:
@@ -105,8 +107,10 @@ class AsyncQueue:
         client: redis.asyncio.Redis | None = None,
         prefix: str = DEFAULT_PREFIX,
         registry: Registry = shared_registry,
+        shards: int = 1,
     ) -> None:
         self.keys = Keys(name, prefix)
+        self._shards = Shards(name, prefix, shards)
         self.registry = registry
         self._options = JobOptions()
         if client is not None:
@@ -140,6 +144,7 @@ class AsyncQueue:
         twin._options = made
         if made.queue is not None:
             twin.keys = Keys(made.queue, self.keys.prefix)
+            twin._shards = Shards(made.queue, self.keys.prefix)
         return twin
 
     async def enqueue(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -193,21 +198,21 @@ class AsyncQueue:
 
             def jobs() -> Iterable[NewJob]:
                 for wanted in calls:
-                    job = new_job(wanted, self.name, self._options, self.registry)
+                    job = self._shards.placed(new_job(wanted, self.name, self._options, self.registry))
                     if hooks.has("enqueue"):
                         around.enter_context(hooks.around("enqueue", job))
                     sent.append(job.id)
                     yield job
 
-            await self._driver.announce(self.keys)
+            await self._driver.announce(self._shards)
             try:
-                return await self._driver.drive(flows.enqueue(self.keys, jobs()))
+                return await self._driver.drive(flows.enqueue_spread(self._shards, jobs()))
             except _LOST as error:
                 raise flows.enqueue_unknown(sent, error) from error
 
     async def get(self, id_or_key: str) -> Job:
         """As `Queue.get`."""
-        return await self._driver.drive(flows.get(self.keys, id_or_key))
+        return await self._driver.drive(flows.anywhere(self._shards, id_or_key, flows.get))
 
     def arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """As `Queue.arguments`."""
@@ -215,7 +220,7 @@ class AsyncQueue:
 
     async def cancel(self, id_or_key: str) -> Verdict:
         """As `Queue.cancel`."""
-        return await self._driver.drive(flows.cancel(self.keys, id_or_key))
+        return await self._driver.drive(flows.anywhere(self._shards, id_or_key, flows.cancel))
 
     async def reschedule(
         self,
@@ -226,19 +231,20 @@ class AsyncQueue:
     ) -> Verdict:
         """As `Queue.reschedule`."""
         run_at = run_at_of(delay, at)
-        return await self._driver.drive(flows.reschedule(self.keys, id_or_key, run_at))
+        verb = partial(flows.reschedule, run_at=run_at)
+        return await self._driver.drive(flows.anywhere(self._shards, id_or_key, verb))
 
     async def requeue(self, job_id: str) -> Verdict:
         """As `Queue.requeue`."""
-        return await self._driver.drive(flows.requeue(self.keys, job_id))
+        return await self._driver.drive(flows.anywhere(self._shards, job_id, flows.requeue))
 
     async def delete(self, job_id: str) -> Verdict:
         """As `Queue.delete`."""
-        return await self._driver.drive(flows.delete(self.keys, job_id))
+        return await self._driver.drive(flows.anywhere(self._shards, job_id, flows.delete))
 
     async def sweep(self, policy: SweepPolicy | None = None) -> SweepResult:
         """As `Queue.sweep`."""
-        return await self._driver.drive(sweep_once(self.keys, policy or SweepPolicy()))
+        return await self._driver.drive(sweep_all(self._shards, policy or SweepPolicy()))
 
     async def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:  # noqa: ASYNC109 - as Queue
         """As `Queue.result`."""

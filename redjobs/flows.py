@@ -4,7 +4,7 @@ replies and return the result. `Queue` and `AsyncQueue` each have a pump of a fe
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
@@ -17,9 +17,13 @@ from redjobs.ids import is_id
 from redjobs.jobs import Job, NewJob, State, Verdict
 from redjobs.keys import Keys
 from redjobs.registry import Registry
+from redjobs.shards import Shards
 
 T = TypeVar("T")
 Flow = Generator[Command[Any], Any, T]
+
+#: So many jobs are spread over the parts of a sharded queue at a time.
+_SPREAD = 4_000
 
 _VERDICTS = {
     "cancelled": Verdict.CANCELLED,
@@ -64,6 +68,37 @@ def _existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:
         f"the unique key {job.options.key!r} of queue {keys.queue!r} changes hands too quickly:"
         " ten jobs held it in turn while this one was enqueued; try again"
     )
+
+
+def anywhere(shards: Shards, id_or_key: str, verb: Callable[[Keys, str], Flow[T]]) -> Flow[T]:
+    """Do it where the job is: in the likeliest place first, and in the last with its answer."""
+    *places, last = shards.places(id_or_key)
+    for keys in places:
+        try:
+            found = yield from verb(keys, id_or_key)
+        except JobNotFound:
+            continue
+        if found is not Verdict.NOT_FOUND:
+            return found
+    return (yield from verb(last, id_or_key))
+
+
+def enqueue_spread(shards: Shards, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
+    """`enqueue`, each job in its part: a few thousand jobs at a time, in one call or more per part."""
+    if len(shards.parts) == 1:
+        return (yield from enqueue(shards.whole, jobs))
+    waiting = iter(jobs)
+    enqueued: list[Job] = []
+    while batch := list(islice(waiting, _SPREAD)):
+        groups: dict[Keys, list[tuple[int, NewJob]]] = {}
+        for place, job in enumerate(batch):
+            groups.setdefault(shards.of(job.id), []).append((place, job))
+        made: dict[int, Job] = {}
+        for keys, some in groups.items():
+            found = yield from enqueue(keys, [job for _, job in some])
+            made |= {place: job for (place, _), job in zip(some, found, strict=True)}
+        enqueued += [made[place] for place in range(len(batch))]
+    return enqueued
 
 
 def get(keys: Keys, id_or_key: str) -> Flow[Job]:

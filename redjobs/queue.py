@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
 import redis
@@ -35,7 +36,8 @@ from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
 from redjobs.settings import Server, resolve_url
-from redjobs.sweeper import SweepPolicy, SweepResult, sweep_once
+from redjobs.shards import Shards
+from redjobs.sweeper import SweepPolicy, SweepResult, sweep_all
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,17 +81,17 @@ class Driver:
             result: T = stop.value
             return result
 
-    def announce(self, keys: Keys) -> None:
+    def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""
-        if keys.queue not in self._announced:
+        if not self._announced.issuperset(shards.names):
             try:
-                self.client.sadd(queues_key(keys.prefix), keys.queue)
+                self.client.sadd(queues_key(shards.whole.prefix), *shards.names)
             except _LOST as error:
                 if self._answered or self._server is None:
                     raise
                 raise connect.unavailable(self._server, error) from error
             self._answered = True
-            self._announced.add(keys.queue)
+            self._announced.update(shards.names)
 
 
 class Queue:
@@ -97,9 +99,12 @@ class Queue:
 
     `url` is `redis://`, `rediss://`, `unix://` or `embedded://DIR`; without it `$REDJOBS_URL`
     and `$REDIS_URL` are asked. Instead, `client` may be a redis-py client of your own (without
-    `decode_responses`). Nothing is connected before the first call. All methods that enqueue
-    raise HandlerError and PayloadError for what cannot be a job, ServerUnavailable when nothing
-    answers, EnqueueUnknown when the reply was lost, and redis-py's own errors for the rest.
+    `decode_responses`). `shards` spreads the queue over so many parts, which may be on different
+    nodes of a cluster: order is then per part. Nothing is connected before the first call.
+
+    All methods that enqueue raise HandlerError and PayloadError for what cannot be a job,
+    ServerUnavailable when nothing answers, EnqueueUnknown when the reply was lost, and redis-py's
+    own errors for the rest.
     """
 
     def __init__(
@@ -110,8 +115,10 @@ class Queue:
         client: redis.Redis | None = None,
         prefix: str = DEFAULT_PREFIX,
         registry: Registry = shared_registry,
+        shards: int = 1,
     ) -> None:
         self.keys = Keys(name, prefix)
+        self._shards = Shards(name, prefix, shards)
         self.registry = registry
         self._options = JobOptions()
         if client is not None:
@@ -148,6 +155,7 @@ class Queue:
         twin._options = made
         if made.queue is not None:
             twin.keys = Keys(made.queue, self.keys.prefix)
+            twin._shards = Shards(made.queue, self.keys.prefix)
         return twin
 
     # Enqueue -------------------------------------------------------------------------------
@@ -210,15 +218,15 @@ class Queue:
 
             def jobs() -> Iterable[NewJob]:
                 for wanted in calls:
-                    job = new_job(wanted, self.name, self._options, self.registry)
+                    job = self._shards.placed(new_job(wanted, self.name, self._options, self.registry))
                     if hooks.has("enqueue"):
                         around.enter_context(hooks.around("enqueue", job))
                     sent.append(job.id)
                     yield job
 
-            self._driver.announce(self.keys)
+            self._driver.announce(self._shards)
             try:
-                return self._driver.drive(flows.enqueue(self.keys, jobs()))
+                return self._driver.drive(flows.enqueue_spread(self._shards, jobs()))
             except _LOST as error:
                 raise flows.enqueue_unknown(sent, error) from error
 
@@ -226,7 +234,7 @@ class Queue:
 
     def get(self, id_or_key: str) -> Job:
         """A snapshot of a job, by id or by the unique key that it holds. Raises JobNotFound."""
-        return self._driver.drive(flows.get(self.keys, id_or_key))
+        return self._driver.drive(flows.anywhere(self._shards, id_or_key, flows.get))
 
     def arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments in a snapshot. Raises PayloadError where they cannot be decoded."""
@@ -237,7 +245,7 @@ class Queue:
 
         One that is running is `RUNNING`, and is asked to stop: see JobCancelled.
         """
-        return self._driver.drive(flows.cancel(self.keys, id_or_key))
+        return self._driver.drive(flows.anywhere(self._shards, id_or_key, flows.cancel))
 
     def reschedule(
         self,
@@ -250,19 +258,21 @@ class Queue:
 
         O(log N) where scheduled, O(N) where ready.
         """
-        return self._driver.drive(flows.reschedule(self.keys, id_or_key, run_at_of(delay, at)))
+        run_at = run_at_of(delay, at)
+        verb = partial(flows.reschedule, run_at=run_at)
+        return self._driver.drive(flows.anywhere(self._shards, id_or_key, verb))
 
     def requeue(self, job_id: str) -> Verdict:
         """Give a dead job another life: ready now, its attempts counted from the start."""
-        return self._driver.drive(flows.requeue(self.keys, job_id))
+        return self._driver.drive(flows.anywhere(self._shards, job_id, flows.requeue))
 
     def delete(self, job_id: str) -> Verdict:
         """Forget a job that is over: dead, or completed with its result."""
-        return self._driver.drive(flows.delete(self.keys, job_id))
+        return self._driver.drive(flows.anywhere(self._shards, job_id, flows.delete))
 
     def sweep(self, policy: SweepPolicy | None = None) -> SweepResult:
         """One maintenance pass, as workers do by themselves: promote, recover, trim. Bounded calls."""
-        return self._driver.drive(sweep_once(self.keys, policy or SweepPolicy()))
+        return self._driver.drive(sweep_all(self._shards, policy or SweepPolicy()))
 
     def result(self, job_id: str, *, timeout: timedelta | float = 0) -> Any:
         """What a job returned that was enqueued with `result_ttl`, waiting up to `timeout`.

@@ -48,15 +48,14 @@ class Shards:
             return self.whole
         return self.parts[crc32(text.encode()) % len(self.parts)]
 
-    def home(self, job: NewJob) -> tuple[Keys, NewJob]:
-        """Where a new job goes; one with a unique key gets an id that leads to the key's part."""
-        key = job.options.key
-        if not key or len(self.parts) == 1:
-            return self.of(job.id), job
-        home, job_id = self.of(key), job.id
+    def placed(self, job: NewJob) -> NewJob:
+        """The new job, with an id that leads to the part of its unique key, if it has one."""
+        if len(self.parts) == 1 or not job.options.key:
+            return job
+        home, job_id = self.of(job.options.key), job.id
         while self.of(job_id) is not home:
-            job_id = new_id(priority_of(job.id))
-        return home, job if job_id == job.id else replace(job, id=job_id)
+            job_id = new_id(priority_of(job_id))
+        return replace(job, id=job_id)
 
     def places(self, id_or_key: str) -> Iterator[Keys]:
         """Where to look, the likeliest first: after the count of shards has changed, anywhere."""

@@ -8,6 +8,7 @@ from redjobs import commands
 from redjobs.commands import BATCH, Swept, Taken
 from redjobs.flows import Flow
 from redjobs.keys import Keys
+from redjobs.shards import Shards
 
 _LIMIT = 100
 
@@ -65,6 +66,14 @@ def sweep_once(keys: Keys, policy: SweepPolicy = SweepPolicy()) -> Flow[SweepRes
         skip += len(swept.retired)
         if max(len(swept.retired), len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
             return result
+
+
+def sweep_all(shards: Shards, policy: SweepPolicy) -> Flow[SweepResult]:
+    """One pass over all parts of a queue."""
+    total = SweepResult()
+    for keys in shards.everywhere:
+        total.add((yield from sweep_once(keys, policy)))
+    return total
 
 
 def promote(keys: Keys) -> Flow[int]:

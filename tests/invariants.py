@@ -17,7 +17,7 @@ from redjobs.ids import priority_of
 from redjobs.keys import BELL, Keys, queues_key
 
 _NAME = r"[A-Za-z0-9_.-]{1,64}"
-_KEY = re.compile(rf"({_NAME}):(?:queues|\{{({_NAME})\}}:(.+))", re.DOTALL)
+_KEY = re.compile(rf"({_NAME}):(?:queues|\{{({_NAME}(?:/\d+)?)\}}:(.+))", re.DOTALL)
 
 ZSETS = ("scheduled", "levels", "workers", "retired", "dead", "completed", "cancels")
 _LIVE = ("scheduled", "ready", "processing")

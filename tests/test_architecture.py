@@ -22,10 +22,10 @@ LAYERS = """
 errors version lua
 clock ids settings hooks codec
 keys jobs embedded
-current retry commands snapshots connect wire
+current retry commands snapshots connect wire shards
 registry
 calls flows
-sweeper inspector shards
+sweeper inspector
 queue
 aio bulk
 redjobs

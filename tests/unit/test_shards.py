@@ -22,13 +22,13 @@ def test_a_queue_that_is_not_sharded_is_its_only_part() -> None:
     shards = Shards("mail")
     new = job(key="7")
     assert shards.parts == (Keys("mail"),)
-    assert shards.home(new) == (Keys("mail"), new)
+    assert shards.placed(new) is new and shards.of(new.id) == Keys("mail")
     assert list(shards.places(new.id)) == [Keys("mail")]
 
 
 def test_jobs_spread_over_all_parts() -> None:
     shards = Shards("mail", count=8)
-    found = Counter(shards.home(job())[0].queue for _ in range(4_000))
+    found = Counter(shards.of(job().id).queue for _ in range(4_000))
     assert sorted(found) == shards.names == [f"mail/{number}" for number in range(8)]
     assert min(found.values()) > 400
 
@@ -37,19 +37,18 @@ def test_jobs_spread_over_all_parts() -> None:
 def test_an_id_and_a_key_lead_to_where_the_job_is(options: dict[str, object]) -> None:
     shards = Shards("mail", count=8)
     for _ in range(100):
-        home, placed = shards.home(job(**options))
-        assert next(shards.places(placed.id)) is home
+        placed = shards.placed(job(**options))
         assert priority_of(placed.id) == (placed.options.priority or 0)
         if placed.options.key:
-            assert next(shards.places(placed.options.key)) is home
+            assert next(shards.places(placed.options.key)) is next(shards.places(placed.id))
 
 
 def test_a_job_is_looked_for_everywhere_in_the_end() -> None:
     """Also when the queue had fewer shards, or none, once."""
     before, after = Shards("mail", count=3), Shards("mail", count=8)
     for _ in range(50):
-        home, placed = before.home(job())
-        assert home in set(after.places(placed.id))
+        new = job()
+        assert before.of(new.id) in set(after.places(new.id))
     places = list(after.places("user:7"))
     assert places[-1] == Keys("mail")
     assert len(places) == len(set(places)) == 9
