@@ -349,7 +349,11 @@ def test_any_text_is_a_key(queue: Queue, key: str) -> None:
 # Get ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", "reminder:7", "no such job", new_id(), new_id(5)])
+@pytest.mark.parametrize(
+    "name",
+    ["", "reminder:7", "no such job", new_id(), new_id(5)],
+    ids=["nothing", "a key", "a text", "an id", "with a priority"],
+)
 def test_what_is_not_there_is_not_found(queue: Queue, name: str) -> None:
     with pytest.raises(JobNotFound, match="in queue 'mail'"):
         queue.get(name)

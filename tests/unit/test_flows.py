@@ -170,8 +170,12 @@ def test_reschedule_by_key() -> None:
     assert (verdict, asked) == (Verdict.RESCHEDULED, ["holder", "reschedule"])
 
 
-@pytest.mark.parametrize("operation", [flows.cancel, lambda keys, name: flows.reschedule(keys, name, "")])
-@pytest.mark.parametrize("name", [ID, "reminder:7"])
+@pytest.mark.parametrize(
+    "operation",
+    [flows.cancel, lambda keys, name: flows.reschedule(keys, name, "")],
+    ids=["cancel", "reschedule"],
+)
+@pytest.mark.parametrize("name", [ID, "reminder:7"], ids=["an id", "a key"])
 def test_what_is_nowhere_is_not_found(operation: Callable[..., Flow[Verdict]], name: str) -> None:
     replies = [[b"missing", b"0"], b""] if name == ID else [b""]
     assert pump(operation(KEYS, name), *replies)[0] is Verdict.NOT_FOUND
