@@ -58,11 +58,6 @@ class Lane:
         self.open = True
 
     @property
-    def what(self) -> str:
-        """What a refusal is about."""
-        return f"queue {self.keys.queue}"
-
-    @property
     def blocks(self) -> bool:
         """Whether a blocking pop may be used."""
         return self._may_block and time.monotonic() >= self.pops_again_at

@@ -82,9 +82,16 @@ class Lanes:
         upkeep_at = float("inf") if self._upkeep is None else self._upkeep.next_at
         return min(self._compare_at, self._names.refresh_at, upkeep_at)
 
-    def refused(self, lane: Lane, error: ResponseError) -> None:
-        """The server refuses something of one queue; the others go on."""
-        lane.rest(self._outage.refused(error, lane.what))
+    def refused(self, lane: Lane, error: ResponseError, deeds: str) -> None:
+        """The server refuses something of one queue; the others go on.
+
+        What is accepted and what is refused are told apart: else each would undo the other.
+        """
+        lane.rest(self._outage.refused(error, f"{deeds} of {lane.keys.queue}"))
+
+    def accepted(self, lane: Lane, deeds: str) -> None:
+        """The server does this for this queue."""
+        self._outage.accepted(f"{deeds} of {lane.keys.queue}")
 
     def begins(self) -> list[Begin]:
         """The calls that begin what was taken; a suspect only when nothing else runs here."""
@@ -129,7 +136,7 @@ class Lanes:
                     self._register(lane)
                 except ResponseError as error:
                     refused = True
-                    self._outage.refused(error, lane.what)
+                    self._outage.refused(error, f"heartbeats of {keys.queue}")
                     continue
                 self._lanes.append(lane)
                 self._lane_of[keys.queue] = lane
@@ -154,7 +161,9 @@ class Lanes:
             try:
                 do(lane)
             except ResponseError as error:
-                self.refused(lane, error)
+                self.refused(lane, error, "comparisons")
+            else:
+                self.accepted(lane, "comparisons")
 
     def _beat(self, upkeep: Upkeep) -> None:
         lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes}, self._outage)

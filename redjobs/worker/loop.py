@@ -171,9 +171,11 @@ class ClaimLoop:
     # Settling ------------------------------------------------------------------------------
 
     def _settled(self, settlement: Settlement, reply: Any) -> None:
+        first = self._lanes.of(settlement.works[0].claim.queue)
         if isinstance(reply, ResponseError):
-            self._lanes.refused(self._lanes.of(settlement.works[0].claim.queue), reply)
+            self._lanes.refused(first, reply, "outcomes")
             return
+        self._lanes.accepted(first, "outcomes")
         lost = lost_works(settlement, reply)
         # After a lost reply the first answer may have been "done": then this one says "lost".
         if lost and not self._resent:
@@ -205,8 +207,9 @@ class ClaimLoop:
             # a stranger in our list from now on, and given back after a while.
             if len(begin.ids) > 1:
                 lane.suspects.extend((job_id, now) for job_id in begin.ids)
-            self._outage.refused(reply, lane.what)
+            self._outage.refused(reply, f"begins of {lane.keys.queue}")
             return
+        self._lanes.accepted(lane, "begins")
         begun: Begun = reply
         if begin.token in lane.tokens:
             lane.tokens.remove(begin.token)
@@ -225,9 +228,9 @@ class ClaimLoop:
 
     def _took(self, lane: Lane, reply: Any) -> None:
         if isinstance(reply, ResponseError):
-            self._lanes.refused(lane, reply)
+            self._lanes.refused(lane, reply, "takes")
             return
-        self._outage.accepted(lane.what)
+        self._lanes.accepted(lane, "takes")
         if reply.lapsed:
             self._lanes.renew(lane)
         else:
@@ -235,7 +238,9 @@ class ClaimLoop:
 
     def _gave(self, lane: Lane, reply: Any) -> None:
         if isinstance(reply, ResponseError):
-            self._lanes.refused(lane, reply)
+            self._lanes.refused(lane, reply, "returns")
+        else:
+            self._lanes.accepted(lane, "returns")
 
     # Waiting -------------------------------------------------------------------------------
 

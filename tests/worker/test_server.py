@@ -397,6 +397,29 @@ def test_a_job_of_a_wrong_type_does_not_hold_its_neighbours_up(
     redis_client.delete(key)
 
 
+def test_outcomes_that_are_refused_are_said_once_while_takes_are_accepted(
+    queue: Queue, worker: Start, runs: Runs, redis_client: redis.Redis, gate: Path
+) -> None:
+    process = worker(processes=0)
+    queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    redis_client.delete(queue.keys.stats)
+    redis_client.set(queue.keys.stats, "not what it should be")
+    gate.touch()
+    process.says("the server refuses a command (outcomes of default)", "WRONGTYPE")
+    before = _failed_calls(redis_client)
+    wait_until(lambda: _failed_calls(redis_client) >= before + 4)
+    assert process.count("the server refuses a command") == 1
+    redis_client.delete(queue.keys.stats)
+    wait_until(lambda: redis_client.hget(queue.keys.stats, "completed") == b"1")
+
+
+def _failed_calls(redis_client: redis.Redis) -> int:
+    """How often a script has failed so far."""
+    stats: Any = redis_client.info("commandstats")
+    return int(stats["cmdstat_evalsha"]["failed_calls"])
+
+
 def test_a_worker_with_more_open_files_than_select_can_count(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis, gate: Path
 ) -> None:
