@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -26,9 +27,18 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fakeredis: run this on fakeredis, too")
+    config.addinivalue_line("markers", "slow: runs with `-m slow`, and with $REDJOBS_SLOW_TESTS set")
     config.addinivalue_line(
         "markers", "unchecked(reason): this test may leave data that breaks the invariants"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "slow" in config.option.markexpr or os.environ.get("REDJOBS_SLOW_TESTS"):
+        return
+    skipped = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=skipped)
+    items[:] = [item for item in items if item not in skipped]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

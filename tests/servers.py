@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -122,8 +123,8 @@ def fake_server() -> Server:
 
 
 @contextlib.contextmanager
-def running(kind: Kind, *options: str) -> Iterator[Server]:
-    """A server of this kind until the end of the block, started with more options if given."""
+def running(kind: Kind, *options: str, env: dict[str, str] | None = None) -> Iterator[Server]:
+    """A server of this kind until the end of the block, started with more options and variables if given."""
     if kind.binary is None:
         yield fake_server()
         return
@@ -131,7 +132,7 @@ def running(kind: Kind, *options: str) -> Iterator[Server]:
     home = Path(tempfile.mkdtemp(prefix="redjobs-test-"))
     server = None
     try:
-        server = start(kind, home, *options)
+        server = start(kind, home, *options, env=env)
         yield server
     finally:
         if server is not None:
@@ -139,15 +140,22 @@ def running(kind: Kind, *options: str) -> Iterator[Server]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def start(kind: Kind, home: Path, *options: str) -> Server:
+def start(kind: Kind, home: Path, *options: str, env: dict[str, str] | None = None) -> Server:
     """Start a server that keeps its socket, log and data in `home`; the caller stops it."""
     socket = home / "socket"
     command = [str(kind.binary), "--port", "0", "--unixsocket", str(socket), "--dir", str(home)]
     command += ["--save", "", "--enable-debug-command", "yes", *options]
     with (home / "log").open("wb") as log:
         # In a session of its own: Ctrl-C is for the tests, which stop it when they have looked at it.
+        # It inherits what Python ignores, SIGXFSZ too: a limit of its files is an error, and not its death.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            restore_signals=False,
+            env=None if env is None else os.environ | env,
         )
     # The guard reads until this process is gone, whatever ended it.
     guard = subprocess.Popen(

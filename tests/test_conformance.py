@@ -552,6 +552,7 @@ def test_a_queue_may_be_used_after_it_was_closed(queue: Queue) -> None:
     assert queue.get(job.id) == job
 
 
+@pytest.mark.row(18)
 def test_scripts_are_sent_again_where_the_server_has_lost_them(queue: Queue, server: Server) -> None:
     queue.enqueue(remind, 7)
     server.client().script_flush()

@@ -326,6 +326,7 @@ def run(server: Server, seed: int, steps: int) -> None:
         raise
 
 
+@pytest.mark.row(30, 31, 36)
 @pytest.mark.timeout(600)
 def test_any_order_of_commands_leaves_what_the_model_says(server: Server) -> None:
     runs = int(os.environ.get("REDJOBS_TEST_RUNS", "6" if server.real else "2"))

@@ -9,6 +9,7 @@ from tests.chaos.nemesis import MIXES, plan
 from tests.chaos.verdict import figures, judge, table
 
 
+@pytest.mark.row(1, 2, 3, 4, 7, 9, 11, 16)
 @pytest.mark.parametrize(
     ("mix", "seconds", "rate"),
     [("kills", 4.0, 3.0), ("freezes", 3.0, 1.0), ("network", 4.0, 3.0), ("server", 5.0, 1.0)],

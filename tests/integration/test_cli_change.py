@@ -341,6 +341,7 @@ def test_clear_passes_by_what_cannot_be_removed(lab: Lab, monkeypatch: pytest.Mo
     assert bulk.clear(Inspector(lab.redis, lab.keys.prefix), queue, State.READY) == 3
 
 
+@pytest.mark.row(18)
 def test_many_flows_survive_a_server_that_has_forgotten_its_scripts(lab: Lab) -> None:
     lab.ready(3)
     lab.redis.script_flush()

@@ -187,6 +187,7 @@ def test_more_coroutines_than_connections(directory: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.row(34)
 def test_more_threads_than_connections(directory: Path) -> None:
     client = connect.connect(server_at(f"embedded://{directory}"))
     limited = connect.connect(server_at(f"unix://{embedded.ensure(directory)}?max_connections=2"))
@@ -265,6 +266,7 @@ def test_what_all_clients_have_in_common(make: Callable[[Server], Any], url: str
         assert (options["ssl_cert_reqs"], options["ssl_check_hostname"]) == ("required", True)
 
 
+@pytest.mark.row(27)
 @pytest.mark.parametrize("make", [connect.connect, connect.connect_worker])
 def test_no_right_is_needed_but_those_of_the_commands(
     make: Callable[[Server], redis_py.Redis], directory: Path
@@ -364,6 +366,7 @@ def test_a_worker_comes_back_to_a_killed_embedded_server(directory: Path) -> Non
         assert client.get("key") == b"kept"
 
 
+@pytest.mark.row(34)
 def test_a_forked_child_has_connections_of_its_own(directory: Path) -> None:
     with contextlib.closing(connect.connect(server_at(f"embedded://{directory}"))) as client:
         mine = client.client_id()

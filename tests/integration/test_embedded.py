@@ -165,6 +165,7 @@ def kill_both(server: int, keeper: int) -> None:
     kill(keeper, server)
 
 
+@pytest.mark.row(16)
 @pytest.mark.parametrize("murder", [kill_server, kill_keeper, kill_both])
 def test_a_killed_server_comes_back_with_its_data(
     directory: Path, client: Callable[[], Redis], murder: Callable[[int, int], None]
@@ -181,6 +182,7 @@ def test_a_killed_server_comes_back_with_its_data(
     assert starts(directory) == 2
 
 
+@pytest.mark.row(16)
 def test_what_was_acknowledged_survives_kills_under_load(
     directory: Path, client: Callable[[], Redis]
 ) -> None:
@@ -222,6 +224,7 @@ def last_appended(directory: Path) -> Path:
     return max((directory / "appendonlydir").glob("*.incr.aof"))
 
 
+@pytest.mark.row(17)
 def test_a_torn_tail_of_the_file_costs_the_last_write_only(
     directory: Path, client: Callable[[], Redis]
 ) -> None:

@@ -35,6 +35,7 @@ def look(server: Server, wanted: Scene, *breakages: Breakage, more: int = 0) -> 
         store.close()
 
 
+@pytest.mark.row(11, 30, 31)
 @pytest.mark.parametrize("wanted", SCENES, ids=lambda each: each.name)
 def test_nothing_breaks(one_server: Server, wanted: Scene) -> None:
     found = look(one_server, wanted)
@@ -43,12 +44,14 @@ def test_nothing_breaks(one_server: Server, wanted: Scene) -> None:
     assert found.fates >= set(wanted.reaches)
 
 
+@pytest.mark.row(31)
 @pytest.mark.parametrize("missing", MISSING, ids=lambda each: each.name)
 def test_each_protection_would_be_missed(one_server: Server, missing: Missing) -> None:
     found = look(one_server, missing.scene, *missing.breakages, more=2)
     assert missing.says in found.broken, str(found)
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize(("wanted", "says", "why"), KNOWN, ids=lambda each: getattr(each, "name", ""))
 def test_what_is_known_not_to_hold(one_server: Server, wanted: Scene, says: str, why: str) -> None:
     found = look(one_server, wanted)

@@ -11,6 +11,7 @@ from redjobs.commands import BATCH, ENQUEUE_BATCH
 from tests.lua.seeds import HOUR, Lab
 
 
+@pytest.mark.row(29)
 @pytest.mark.unchecked("its jobs are ids only: a hundred thousand hashes would take too long")
 def test_a_hundred_thousand_jobs_due_at_once_are_promoted_in_bounded_calls(lab: Lab) -> None:
     count, moment = 100_000, lab.now_ms() - HOUR

@@ -28,6 +28,7 @@ def test_a_dead_job_holds_no_key(lab: Lab) -> None:
     assert lab.holder("invoice") == again
 
 
+@pytest.mark.row(31)
 def test_buried_twice_it_died_once(lab: Lab) -> None:
     (job,) = lab.begun("w1")
     claim = lab.claim(job)
@@ -36,6 +37,7 @@ def test_buried_twice_it_died_once(lab: Lab) -> None:
     assert lab.count("dead") == 1
 
 
+@pytest.mark.row(31)
 def test_a_stale_worker_buries_nothing(lab: Lab) -> None:
     (job,) = lab.begun("w1", token="old", key="invoice")
     stale = lab.claim(job)

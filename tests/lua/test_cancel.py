@@ -95,6 +95,7 @@ def test_a_wish_to_stop_is_forgotten_after_a_day(lab: Lab) -> None:
     assert lab.run(commands.cancels(lab.keys)) == [new]
 
 
+@pytest.mark.row(31)
 def test_a_stale_worker_discards_nothing(lab: Lab) -> None:
     (job,) = lab.begun("w1", token="old", key="invoice")
     stale = lab.claim(job)
@@ -109,6 +110,7 @@ def test_a_stale_worker_discards_nothing(lab: Lab) -> None:
     assert lab.run(commands.cancels(lab.keys)) == [job]
 
 
+@pytest.mark.row(31)
 def test_discarded_twice_it_is_discarded_once(lab: Lab) -> None:
     (job,) = lab.begun("w1")
     claim = lab.claim(job)

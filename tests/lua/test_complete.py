@@ -84,6 +84,7 @@ def test_a_key_that_another_job_holds_by_now_stays_its_own(lab: Lab) -> None:
     assert lab.holder("invoice") == other
 
 
+@pytest.mark.row(31)
 def test_done_twice_it_is_done_once(lab: Lab) -> None:
     (job,) = lab.begun("w1")
     complete(lab, Finished(job))
@@ -91,6 +92,7 @@ def test_done_twice_it_is_done_once(lab: Lab) -> None:
     assert lab.count("completed") == 1
 
 
+@pytest.mark.row(31)
 @pytest.mark.parametrize("ttl_ms", [0, HOUR])
 def test_a_stale_worker_completes_nothing(lab: Lab, ttl_ms: int) -> None:
     stale, own = lab.begun("w1", 2, token="old")
@@ -108,6 +110,7 @@ def test_a_stale_worker_completes_nothing(lab: Lab, ttl_ms: int) -> None:
     assert lab.count("completed") == 1
 
 
+@pytest.mark.row(31)
 def test_a_job_that_is_already_elsewhere_is_lost(lab: Lab) -> None:
     (scheduled,) = lab.begun("w1")
     lab.run(commands.retry(lab.keys, lab.claim(scheduled), HOUR))

@@ -59,6 +59,7 @@ def test_a_moment_that_is_over_means_now(lab: Lab, run_at: str) -> None:
     assert lab.waiting() == [job.id]
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize("wrong_by_s", [86_400, -86_400])
 def test_the_clients_clock_does_not_matter(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, wrong_by_s: int
@@ -114,6 +115,7 @@ def test_a_full_batch_fits_into_one_call(lab: Lab) -> None:
     assert lab.redis.zcard(lab.keys.scheduled) == len(later)
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize("run_at", ["", f"+{HOUR}"])
 @pytest.mark.parametrize("key", [None, "invoice"])
 def test_sent_twice_it_is_one_job(lab: Lab, run_at: str, key: str | None) -> None:
@@ -126,6 +128,7 @@ def test_sent_twice_it_is_one_job(lab: Lab, run_at: str, key: str | None) -> Non
     assert lab.count("enqueued") == 1
 
 
+@pytest.mark.row(12)
 def test_sent_again_it_changes_nothing_while_the_job_runs(lab: Lab) -> None:
     job = lab.new()
     lab.enqueue(job)

@@ -29,6 +29,7 @@ def fill(lab: Lab) -> None:
         lab.redis.set("more", "than fits")
 
 
+@pytest.mark.row(24)
 def test_a_new_job_is_refused_and_nothing_is_changed(lab: Lab) -> None:
     lab.ready()
     lab.scheduled(in_ms=DAY)
@@ -150,6 +151,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.row(24)
 def test_everything_that_makes_room_goes_on(private_server: Server) -> None:
     labs = [Lab(private_server, Keys(step.__name__)) for step in STEPS]
     steps = [(lab, prepare(lab)) for prepare, lab in zip(STEPS, labs, strict=True)]
@@ -158,6 +160,7 @@ def test_everything_that_makes_room_goes_on(private_server: Server) -> None:
     invariants.check(private_server.client())
 
 
+@pytest.mark.row(24)
 def test_a_full_server_drains(lab: Lab) -> None:
     ids = [*lab.ready(20), *lab.due(20, priority=3), *lab.begun("w1", 5)]
     lab.run(commands.heartbeat(lab.keys, ["w1"], -1))
@@ -169,6 +172,7 @@ def test_a_full_server_drains(lab: Lab) -> None:
     invariants.check(lab.redis)
 
 
+@pytest.mark.row(24)
 def test_what_moves_a_job_to_another_time_is_refused_whole(lab: Lab) -> None:
     (job,) = lab.scheduled()
     fill(lab)

@@ -14,6 +14,7 @@ from tests.lua.seeds import Lab
 pytestmark = [pytest.mark.fakeredis, pytest.mark.unchecked("each of these breaks the data on purpose")]
 
 
+@pytest.mark.row(36)
 def test_a_busy_queue_breaks_nothing(lab: Lab) -> None:
     lab.ready(priority=5)
     lab.ready(key="a")

@@ -222,6 +222,7 @@ def test_crashes_add_up(lab: Lab) -> None:
     assert lab.number(job, "attempt") == 0
 
 
+@pytest.mark.row(30, 31)
 def test_recovered_twice_by_two_sweepers_it_is_recovered_once(lab: Lab) -> None:
     ids = lab.begun("w1", 3)
     lab.lose("w1")
@@ -239,6 +240,7 @@ def test_a_worker_with_a_lease_keeps_its_jobs(lab: Lab) -> None:
     assert lab.processing("w1") == [job]
 
 
+@pytest.mark.row(31)
 def test_what_was_finished_in_the_meantime_stays_finished(lab: Lab) -> None:
     done, open_ = lab.begun("w1", 2)
     lab.lose("w1")
@@ -258,6 +260,7 @@ def test_a_frozen_process_that_takes_a_job_after_all_loses_it_to_the_sweep(lab: 
     assert lab.waiting() == [job]
 
 
+@pytest.mark.row(25)
 def test_ids_without_a_job_and_bells_are_dropped(lab: Lab) -> None:
     (job,) = lab.taken("w1")
     lab.redis.lpush(lab.keys.processing("w1"), new_id(), BELL)

@@ -40,6 +40,7 @@ def spoil(lab: Lab, key: str) -> None:
         lab.redis.set(key, "a string")
 
 
+@pytest.mark.row(26)
 @every_script
 @pytest.mark.unchecked("each key in turn is spoiled")
 def test_a_key_of_a_wrong_type_is_an_error_and_nothing_changes(server: Server, name: str) -> None:
@@ -98,6 +99,7 @@ def finish(lab: Lab) -> dict[str, Any]:
     }
 
 
+@pytest.mark.row(27)
 @every_script
 def test_a_denied_command_loses_no_job_and_runs_none_twice(server: Server, name: str) -> None:
     needed = set()

@@ -52,6 +52,7 @@ def test_a_token_is_no_right_to_a_job_that_was_not_begun(lab: Lab) -> None:
     assert lab.places(job) == ["processing"]
 
 
+@pytest.mark.row(31)
 def test_released_twice_it_is_released_once(lab: Lab) -> None:
     taken, (begun,) = lab.taken("w1", 2), lab.begun("w1")
     lab.release("w1", "", taken)
@@ -61,6 +62,7 @@ def test_released_twice_it_is_released_once(lab: Lab) -> None:
     assert lab.number(begun, "attempt") == 0
 
 
+@pytest.mark.row(31)
 def test_a_stale_worker_releases_nothing(lab: Lab) -> None:
     (job,) = lab.begun("w1", token="old")
     lab.lose("w1")

@@ -47,6 +47,7 @@ def test_a_snooze_does_not_count(lab: Lab) -> None:
     assert (lab.count("snoozed"), lab.count("retried")) == (1, 0)
 
 
+@pytest.mark.row(31)
 @pytest.mark.parametrize("refund", [False, True])
 def test_a_stale_worker_retries_nothing(lab: Lab, refund: bool) -> None:
     (job,) = lab.begun("w1", token="old")
@@ -61,6 +62,7 @@ def test_a_stale_worker_retries_nothing(lab: Lab, refund: bool) -> None:
     assert lab.places(job) == ["processing"]
 
 
+@pytest.mark.row(31)
 @pytest.mark.parametrize("refund", [False, True])
 def test_retried_twice_it_is_retried_once(lab: Lab, refund: bool) -> None:
     (job,) = lab.begun("w1")

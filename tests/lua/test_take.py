@@ -38,6 +38,7 @@ def test_it_says_how_many_were_left(lab: Lab) -> None:
     assert take(lab, 3).more == 2
 
 
+@pytest.mark.row(31)
 def test_taken_twice_no_job_is_given_twice(lab: Lab) -> None:
     ids = lab.ready(4)
     lab.worker("w2")
@@ -67,6 +68,7 @@ def test_a_scheduled_job_stays_until_it_is_due(lab: Lab) -> None:
     assert lab.places(job) == ["scheduled"]
 
 
+@pytest.mark.row(29)
 def test_due_jobs_are_run_in_the_order_of_their_time(lab: Lab) -> None:
     late, early = lab.due(ago_ms=1_000)[0], lab.due(ago_ms=2_000)[0]
     soon = lab.ready()[0]

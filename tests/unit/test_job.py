@@ -135,6 +135,7 @@ def test_ordinary_options_stay_small_enough_for_a_compact_hash() -> None:
     assert len(packed) <= 64, "Redis keeps a hash compact while every value has at most 64 bytes"
 
 
+@pytest.mark.row(35)
 def test_options_of_a_newer_version_do_not_matter_here() -> None:
     packed = msgpack.packb({"max_attempts": 3, "colour": "red", "nested": {"a": [1]}})
     assert unpack_options(packed, key="k", priority=2) == JobOptions(priority=2, key="k", max_attempts=3)
@@ -244,6 +245,7 @@ def test_an_unreadable_history_is_empty_and_goes_on(packed: bytes) -> None:
     assert unpack_errors(append_error(packed, error(1))) == (error(1),)
 
 
+@pytest.mark.row(35)
 def test_an_entry_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
     packed = msgpack.packb([[1, 2, "ValueError", "trace", {"locals": 1}]])
     assert unpack_errors(packed) == (JobError(1, 2, "ValueError", "trace"),)
@@ -317,6 +319,7 @@ def test_times_are_shown_in_utc() -> None:
     assert job.run_at.tzinfo is UTC
 
 
+@pytest.mark.row(35)
 def test_fields_of_a_newer_version_do_not_matter_here() -> None:
     raw = fields(colour=b"red", format=b"2", tags=b"\xff\xfe")
     assert job_from_fields(new_id(), "mail", State.READY, 0, raw).name == "shop.mail:send"

@@ -20,12 +20,14 @@ def all_names(keys: Keys) -> list[str]:
     return [*names, keys.job("id"), keys.list_of(7), keys.list_of(-7), keys.processing("w"), keys.unique("k")]
 
 
+@pytest.mark.row(23)
 @pytest.mark.parametrize("queue", ["default", "mail", "a.b-c_d", "0"])
 def test_all_keys_of_a_queue_share_one_slot(queue: str) -> None:
     slots = {key_slot(name.encode()) for name in all_names(Keys(queue))}
     assert slots == {key_slot(queue.encode())}
 
 
+@pytest.mark.row(23)
 @pytest.mark.parametrize("hostile", ["}", "{", "{other}", "}{other}", ":", "a}b", "\n", ""])
 def test_no_job_key_or_worker_leaves_the_slot(hostile: str) -> None:
     keys = Keys("mail")
@@ -69,6 +71,7 @@ def test_names_start_with_the_prefix() -> None:
     assert queues_key().split(":")[0] == DEFAULT_PREFIX
 
 
+@pytest.mark.row(23)
 @pytest.mark.parametrize("name", ["", "}", "{", ":", "a\n", "\0", "é", "a" * 65])
 def test_queue_and_prefix_must_be_names(name: str) -> None:
     with pytest.raises(SettingsError, match="cannot name a queue"):

@@ -111,6 +111,7 @@ def test_whatever_a_handler_raises_it_runs_again(exception: BaseException) -> No
     assert after(exception) == RunAgain(6_000, ERROR, refund=False)
 
 
+@pytest.mark.row(33)
 def test_the_last_attempt_is_the_last() -> None:
     options = make_options(max_attempts=3)
     assert isinstance(after(ValueError(), 2, options), RunAgain)
@@ -140,6 +141,7 @@ def test_the_default_attempts_last_for_about_twenty_days() -> None:
     assert 20 <= total / 86_400 <= 21
 
 
+@pytest.mark.row(33)
 @pytest.mark.parametrize("attempt", [1, 2, 5, 24])
 def test_jitter_adds_up_to_a_tenth_and_takes_nothing_away(attempt: int) -> None:
     rng = random.Random(4711)
@@ -159,6 +161,7 @@ def test_a_number_is_the_wait_every_time() -> None:
     assert [seconds(after(ValueError(), attempt, options)) for attempt in (1, 2, 9)] == [90, 90, 90]
 
 
+@pytest.mark.row(33)
 def test_a_list_gives_the_wait_by_attempt_and_its_last_one_stays() -> None:
     options = make_options(backoff=[1, 5, 30])
     assert [seconds(after(ValueError(), attempt, options)) for attempt in (1, 2, 3, 4, 9)] == [

@@ -23,6 +23,7 @@ def test_a_good_server_is_not_talked_about() -> None:
     assert warnings_for(GOOD) == []
 
 
+@pytest.mark.row(25)
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,21 +35,15 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: runs with `-m slow`, and with $REDJOBS_SLOW_TESTS set")
     config.addinivalue_line("markers", "every_server: is not slow on other servers than Valkey, either")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         here = Path(__file__).parent in item.path.parents
         if here and _is_of_another_server(item) and not item.get_closest_marker("every_server"):
             item.add_marker(pytest.mark.slow)
-    if "slow" in config.option.markexpr or os.environ.get("REDJOBS_SLOW_TESTS"):
-        return
-    skipped = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=skipped)
-    items[:] = [item for item in items if item not in skipped]
 
 
 def _is_of_another_server(item: pytest.Item) -> bool:

@@ -39,6 +39,7 @@ def is_gone(queue: Queue, job_id: str) -> bool:
 # A child dies ---------------------------------------------------------------------------------
 
 
+@pytest.mark.row(2, 4)
 def test_the_job_of_a_dead_child_runs_at_once_elsewhere(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_the_job_of_a_dead_child_runs_at_once_elsewhere(
     assert process.stop() == 0
 
 
+@pytest.mark.row(8)
 @pytest.mark.parametrize(
     ("how", "obituary"),
     [
@@ -76,6 +78,7 @@ def test_whatever_ends_a_child_the_job_runs_again(
     assert process.count("died", obituary) == 1
 
 
+@pytest.mark.row(8, 33)
 def test_a_job_that_kills_three_children_is_dead_and_says_how(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
@@ -92,6 +95,7 @@ def test_a_job_that_kills_three_children_is_dead_and_says_how(
     assert "handlers.py" in crash.traceback, "what the thread was doing when it crashed"
 
 
+@pytest.mark.row(8)
 def test_its_batch_mates_are_not_charged(queue: Queue, worker: Start, runs: Runs) -> None:
     worker(processes=1)
     queue.enqueue_many(call(handlers.record, "quick") for _ in range(50))
@@ -105,6 +109,7 @@ def test_its_batch_mates_are_not_charged(queue: Queue, worker: Start, runs: Runs
     wait_until(lambda: queue.redis.hget(queue.keys.stats, "dead") == b"1")
 
 
+@pytest.mark.row(8)
 def test_the_mates_of_a_culprit_are_not_charged_while_they_wait(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
@@ -119,6 +124,7 @@ def test_the_mates_of_a_culprit_are_not_charged_while_they_wait(
     assert runs.texts()[-5:] == ["0"] * 5
 
 
+@pytest.mark.row(8)
 def test_a_culprits_neighbours_in_other_threads_are_dead_only_of_their_own_fault(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
@@ -203,6 +209,7 @@ def test_an_app_that_is_not_there_ends_the_worker_at_once(worker: Start) -> None
 # The supervisor dies --------------------------------------------------------------------------
 
 
+@pytest.mark.row(4)
 def test_orphans_finish_what_they_run_and_leave(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
     process = worker(processes=2)
     wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
@@ -235,6 +242,7 @@ def test_an_orphan_does_not_burn_the_processor(queue: Queue, worker: Start, runs
     wait_until(lambda: not is_running(line.pid))
 
 
+@pytest.mark.row(4)
 def test_what_orphans_leave_is_recovered_after_the_lease(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -251,6 +259,7 @@ def test_what_orphans_leave_is_recovered_after_the_lease(
 # A child hangs --------------------------------------------------------------------------------
 
 
+@pytest.mark.row(8)
 def test_a_job_that_holds_the_interpreter_longer_than_the_lease_is_not_run_twice(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
@@ -265,6 +274,7 @@ def test_a_job_that_holds_the_interpreter_longer_than_the_lease_is_not_run_twice
     assert first.count("the lease on queue") == 0
 
 
+@pytest.mark.row(7)
 def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker(processes=1, constants={"redjobs.worker.supervisor._WEDGED_SECONDS": 1.0})
     queue.enqueue(handlers.record, "first")
@@ -276,6 +286,7 @@ def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker
     assert after.pid != line.pid
 
 
+@pytest.mark.row(7)
 @pytest.mark.parametrize("timeout", [pytest.param(None, marks=pytest.mark.slow), 0.3])
 def test_a_worker_that_was_frozen_as_a_whole_does_not_kill_its_children_when_it_wakes(
     queue: Queue, worker: Start, runs: Runs, gate: Path, timeout: float | None
@@ -403,6 +414,7 @@ def test_a_mixed_child_does_not_keep_plain_jobs_to_itself(
     runs.wait("end", "slow")
 
 
+@pytest.mark.row(8)
 def test_a_job_may_fork(queue: Queue, worker: Start, runs: Runs) -> None:
     worker(processes=1)
     queue.enqueue(handlers.fork, "family")

@@ -54,6 +54,7 @@ def is_gone(queue: Queue, job_id: str) -> bool:
     return False
 
 
+@pytest.mark.row(1)
 def test_killed_while_it_was_idle(queue: Queue, victim: WorkerProcess, heir: Spawn, runs: Runs) -> None:
     victim.destroy()
     job = queue.enqueue(handlers.record)
@@ -69,6 +70,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.row(2, 3, 7)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 def test_dead_or_frozen_when(
@@ -90,6 +92,7 @@ def test_dead_or_frozen_when(
     assert [line.attempt for line in runs.lines("start", job_id=job.id)] == [1]
 
 
+@pytest.mark.row(4)
 def test_killed_while_the_job_was_running(
     queue: Queue, victim: WorkerProcess, heir: Spawn, runs: Runs, gate: Path
 ) -> None:
@@ -107,6 +110,21 @@ def test_killed_while_the_job_was_running(
     other.says("swept: 1 dead workers, 1 jobs recovered (1 had begun)")
 
 
+@pytest.mark.row(4)
+def test_killed_when_the_work_was_done_and_nobody_was_told(
+    queue: Queue, victim: WorkerProcess, heir: Spawn, proxy: Proxy, runs: Runs
+) -> None:
+    """Nobody can know, so the work is done twice: what a handler must be ready for."""
+    rule = proxy.lose_request(script("complete"), times=99)
+    job = queue.enqueue(handlers.record)
+    proxy.wait_for(rule)
+    victim.destroy()
+    heir()
+    wait_until(lambda: is_gone(queue, job.id))
+    assert [line.attempt for line in runs.lines("end", job_id=job.id)] == [1, 1]
+
+
+@pytest.mark.row(5)
 def test_killed_when_it_had_said_that_the_job_is_done(
     queue: Queue, victim: WorkerProcess, heir: Spawn, proxy: Proxy, runs: Runs
 ) -> None:
@@ -122,6 +140,7 @@ def test_killed_when_it_had_said_that_the_job_is_done(
     assert is_gone(queue, job.id)
 
 
+@pytest.mark.row(2)
 def test_what_a_dead_worker_had_goes_back_to_the_front_in_order(
     queue: Queue, victim: WorkerProcess, proxy: Proxy, runs: Runs, burst: Callable[..., int]
 ) -> None:
@@ -144,6 +163,7 @@ def freeze_until_others_have_its_job(queue: Queue, victim: WorkerProcess, job_id
     assert queue.get(job_id).state is State.READY
 
 
+@pytest.mark.row(7, 31)
 def test_who_comes_too_late_changes_nothing(
     queue: Queue, victim: WorkerProcess, heir: Spawn, runs: Runs, gate: Path
 ) -> None:
@@ -165,6 +185,7 @@ def test_who_comes_too_late_changes_nothing(
     runs.wait("end", job_id=after.id)
 
 
+@pytest.mark.row(7, 31)
 def test_a_failure_that_comes_too_late_does_not_bring_a_job_back(
     queue: Queue, victim: WorkerProcess, heir: Spawn, runs: Runs, gate: Path
 ) -> None:
@@ -181,6 +202,7 @@ def test_a_failure_that_comes_too_late_does_not_bring_a_job_back(
     assert runs.count("start", job_id=job.id) == 2
 
 
+@pytest.mark.row(7)
 def test_a_job_can_ask_whether_it_is_still_its_workers(
     queue: Queue, victim: WorkerProcess, heir: Spawn, runs: Runs, gate: Path
 ) -> None:
@@ -194,6 +216,7 @@ def test_a_job_can_ask_whether_it_is_still_its_workers(
     assert line.text == "True"
 
 
+@pytest.mark.row(7)
 def test_a_worker_may_get_a_job_again_that_it_is_still_running(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -212,6 +235,7 @@ def test_a_worker_may_get_a_job_again_that_it_is_still_running(
     assert process.stop() == 0
 
 
+@pytest.mark.row(7)
 def test_a_worker_that_runs_a_job_twice_waits_for_both_when_it_stops(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:

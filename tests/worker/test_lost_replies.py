@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.row(9, 11)
 @pytest.mark.parametrize("lost", LOSSES)
 def test_a_lost_reply_costs_no_job_and_repeats_none(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs, lost: str
@@ -81,6 +83,7 @@ def test_a_lost_reply_costs_no_job_and_repeats_none(
     assert {(line.job_id, line.attempt) for line in runs.lines("start")} == {(job.id, 1) for job in jobs}
 
 
+@pytest.mark.row(11)
 @pytest.mark.parametrize("lost", LOSSES)
 def test_so_does_a_command_that_never_arrived(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs, lost: str
@@ -95,6 +98,7 @@ def test_so_does_a_command_that_never_arrived(
     assert sorted(runs.texts("start")) == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.row(9)
 def test_a_job_whose_delivery_was_lost_is_found_at_once(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
 ) -> None:
@@ -107,6 +111,7 @@ def test_a_job_whose_delivery_was_lost_is_found_at_once(
     assert process.count("gave back 1 jobs whose delivery was lost") == 1
 
 
+@pytest.mark.row(9)
 def test_each_delivery_of_many_is_lost(queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs) -> None:
     idle(lease=60.0)
     rule = proxy.lose_reply(command("BRPOPLPUSH"), times=5)
@@ -117,6 +122,7 @@ def test_each_delivery_of_many_is_lost(queue: Queue, proxy: Proxy, idle: BeginId
     assert runs.texts("start") == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.row(11)
 def test_a_failure_that_was_reported_into_the_void_counts_once(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
 ) -> None:
@@ -132,6 +138,7 @@ def test_a_failure_that_was_reported_into_the_void_counts_once(
     assert process.count("another worker has the job") == 0
 
 
+@pytest.mark.row(11)
 def test_a_job_that_goes_back_into_the_void_is_still_run(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs, gate: Path
 ) -> None:
@@ -146,6 +153,7 @@ def test_a_job_that_goes_back_into_the_void_is_still_run(
     assert [line.attempt for line in runs.lines("end")] == [1, 1]
 
 
+@pytest.mark.row(9, 11)
 def test_connections_that_end_at_random_lose_no_job_and_repeat_none(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
 ) -> None:
@@ -162,15 +170,20 @@ def test_connections_that_end_at_random_lose_no_job_and_repeat_none(
     assert sorted(runs.texts("start"), key=int) == numbers
 
 
-def test_slow_replies_in_single_bytes(queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs) -> None:
-    idle()
-    proxy.delay = lambda: random.uniform(0, 0.1)
+@pytest.mark.row(13)
+@pytest.mark.parametrize("most_seconds", [0.1, pytest.param(2.0, marks=pytest.mark.slow)])
+def test_slow_replies_in_single_bytes(
+    queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs, most_seconds: float
+) -> None:
+    idle(constants={})
+    proxy.delay = lambda: random.uniform(0, most_seconds)
     proxy.chops = True
     queue.enqueue_many(call(handlers.record, str(number)) for number in range(50))
-    runs.wait("end", times=50)
+    runs.wait("end", times=50, timeout=40)
     assert sorted(runs.texts("start"), key=int) == [str(number) for number in range(50)]
 
 
+@pytest.mark.row(10)
 def test_a_job_that_is_given_to_a_ghost_is_found(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
 ) -> None:
@@ -183,6 +196,7 @@ def test_a_job_that_is_given_to_a_ghost_is_found(
     assert runs.count("start") == 1
 
 
+@pytest.mark.row(10)
 def test_what_appears_in_its_list_without_its_knowledge_is_given_back(
     queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs
 ) -> None:
@@ -196,6 +210,7 @@ def test_what_appears_in_its_list_without_its_knowledge_is_given_back(
     assert line.attempt == 1
 
 
+@pytest.mark.row(10)
 def test_a_ghost_of_a_worker_that_is_cut_off_for_good(
     queue: Queue, proxy: Proxy, idle: BeginIdle, worker: Start, runs: Runs
 ) -> None:
@@ -209,6 +224,7 @@ def test_a_ghost_of_a_worker_that_is_cut_off_for_good(
     assert runs.count("start") == 1
 
 
+@pytest.mark.row(10)
 def test_a_ghost_of_a_worker_that_has_left(
     queue: Queue, proxy: Proxy, idle: BeginIdle, worker: Start, runs: Runs
 ) -> None:
@@ -227,6 +243,7 @@ def test_a_ghost_of_a_worker_that_has_left(
 # Who enqueues ---------------------------------------------------------------------------------
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize("times", [1, 4])
 def test_an_enqueue_whose_reply_was_lost_is_one_job(server: Server, proxy: Proxy, times: int) -> None:
     queue = Queue(url=proxy.url)
@@ -237,6 +254,25 @@ def test_an_enqueue_whose_reply_was_lost_is_one_job(server: Server, proxy: Proxy
     queue.close()
 
 
+@pytest.mark.row(12)
+def test_an_enqueue_that_is_sent_again_when_its_job_is_over_runs_it_again(
+    queue: Queue, proxy: Proxy, worker: Start, runs: Runs
+) -> None:
+    """Nothing remembers a job that is over; at least once allows it."""
+    worker(processes=0)
+    far = Queue(url=proxy.url)
+    proxy.hold_reply(script("enqueue"))
+    with ThreadPoolExecutor(1) as producer:
+        told = producer.submit(far.enqueue, handlers.record)
+        (line,) = runs.wait("end")
+        wait_until(lambda: nothing_is_left(queue))
+        proxy.cut()
+        assert told.result(10).id == line.job_id
+    runs.wait("end", job_id=line.job_id, times=2)
+    far.close()
+
+
+@pytest.mark.row(12)
 def test_many_that_were_enqueued_into_the_void_are_there_once(server: Server, proxy: Proxy) -> None:
     queue = Queue(url=proxy.url)
     proxy.lose_reply(script("enqueue"), times=3)
@@ -245,6 +281,7 @@ def test_many_that_were_enqueued_into_the_void_are_there_once(server: Server, pr
     queue.close()
 
 
+@pytest.mark.row(12)
 @pytest.mark.slow
 def test_who_never_hears_of_its_job_is_told_the_truth(server: Server, proxy: Proxy, queue: Queue) -> None:
     far = Queue(url=proxy.url)

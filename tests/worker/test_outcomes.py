@@ -23,6 +23,7 @@ def seconds_to_go(job: Job) -> float:
     return job.run_at.timestamp() - time.time()
 
 
+@pytest.mark.row(33)
 def test_a_job_that_fails_waits_for_its_next_attempt(queue: Queue, burst: Burst) -> None:
     job = queue.enqueue(handlers.fail, "no such user")
     assert burst() == 1
@@ -47,6 +48,7 @@ def test_an_error_does_not_repeat_the_jobs_arguments(queue: Queue, burst: Burst)
     assert "secret-4711" not in repr(error)
 
 
+@pytest.mark.row(33)
 def test_attempts_go_on_until_one_works(queue: Queue, burst: Burst, runs: Runs) -> None:
     queue.options(backoff=0).enqueue(handlers.fail_until, 3)
     burst()
@@ -66,6 +68,7 @@ def test_a_job_that_runs_again_keeps_the_history_of_its_errors(queue: Queue, bur
     ]
 
 
+@pytest.mark.row(33)
 def test_after_its_last_attempt_a_job_is_dead_with_its_reason(queue: Queue, burst: Burst, runs: Runs) -> None:
     job = queue.options(max_attempts=2, backoff=0).enqueue(handlers.fail)
     assert burst() == 2
@@ -85,6 +88,7 @@ def test_a_dead_job_may_have_another_life(queue: Queue, burst: Burst, runs: Runs
     assert runs.count("end", job_id=job.id) == 1
 
 
+@pytest.mark.row(33)
 @pytest.mark.parametrize(
     ("backoff", "waits"),
     [(100, [100, 100, 100]), ([10, 200], [10, 200, 200]), (timedelta(minutes=2), [120, 120, 120])],
@@ -116,6 +120,7 @@ def test_a_job_may_ask_to_be_run_again(queue: Queue, burst: Burst) -> None:
     assert found.errors[-1].error == "Retry: the shop is closed"
 
 
+@pytest.mark.row(33)
 def test_a_job_that_asks_too_often_is_dead(queue: Queue, burst: Burst, runs: Runs) -> None:
     job = queue.options(max_attempts=3).enqueue(handlers.ask_for_retry, 0)
     burst()
@@ -149,6 +154,7 @@ def test_coroutines_fail_like_plain_functions(queue: Queue, burst: Burst) -> Non
     assert (found.state, found.errors[-1].error) == (State.DEAD, "ValueError: no such user")
 
 
+@pytest.mark.row(8)
 @pytest.mark.parametrize("how", ["exit", "interrupt", "generator", "base"])
 @pytest.mark.parametrize("leave", [handlers.leave, handlers.leave_async])
 def test_what_ends_a_program_is_a_jobs_failure_and_not_the_workers_end(
@@ -161,6 +167,7 @@ def test_what_ends_a_program_is_a_jobs_failure_and_not_the_workers_end(
     assert runs.texts() == ["after"]
 
 
+@pytest.mark.row(8)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_so_it_is_in_threads(queue: Queue, burst: Burst, runs: Runs, threads: int) -> None:
     queue.options(max_attempts=1).enqueue(handlers.leave, "exit")
@@ -200,6 +207,7 @@ def test_a_result_is_forgotten_after_its_time(queue: Queue, burst: Burst, runs: 
     assert runs.count("end") == 1
 
 
+@pytest.mark.row(8)
 def test_a_job_without_memory_fails_and_is_run_again(queue: Queue, burst: Burst) -> None:
     job = queue.enqueue(handlers.exhaust_memory)
     assert burst() == 1

@@ -36,6 +36,7 @@ def write_job(queue: Queue, name: str, payload: bytes = NO_ARGUMENTS, fields: An
     return job.id
 
 
+@pytest.mark.row(32)
 @pytest.mark.parametrize(
     "name",
     [
@@ -74,6 +75,7 @@ def test_a_name_that_nobody_gave_the_worker_is_not_run_and_nothing_is_imported(
     assert "UnknownHandler" in found.errors[-1].error
 
 
+@pytest.mark.row(32)
 def test_a_module_that_is_not_loaded_stays_so(queue: Queue, worker: Start, runs: Runs) -> None:
     """In a process of its own, where this test has not imported anything."""
     job_id = write_job(queue, "antigravity:fly")
@@ -83,6 +85,7 @@ def test_a_module_that_is_not_loaded_stays_so(queue: Queue, worker: Start, runs:
     assert queue.get(job_id).state is State.SCHEDULED
 
 
+@pytest.mark.row(32, 35)
 def test_an_unknown_job_is_kept_and_run_by_a_worker_that_knows_it(
     queue: Queue, worker: Start, burst: Burst, runs: Runs
 ) -> None:
@@ -96,6 +99,7 @@ def test_an_unknown_job_is_kept_and_run_by_a_worker_that_knows_it(
     assert [(line.job_id, line.attempt) for line in runs.lines("end")] == [(job.id, 1)]
 
 
+@pytest.mark.row(32)
 def test_however_often_a_job_is_not_known_it_loses_no_attempt(queue: Queue, burst: Burst) -> None:
     job_id = write_job(queue, "shop.jobs:not_deployed_yet")
     for _ in range(30):
@@ -106,6 +110,7 @@ def test_however_often_a_job_is_not_known_it_loses_no_attempt(queue: Queue, burs
     assert len(found.errors) == 1
 
 
+@pytest.mark.row(32)
 @pytest.mark.parametrize(
     "payload",
     [
@@ -134,6 +139,7 @@ def test_a_payload_that_cannot_be_read_makes_the_job_dead_and_not_the_worker(
     assert runs.texts() == ["after"]
 
 
+@pytest.mark.row(32)
 @pytest.mark.parametrize("options", [b"\xc1", msgpack.packb([]), msgpack.packb({"timeout": "never"})])
 def test_so_do_options_that_cannot_be_read(queue: Queue, burst: Burst, runs: Runs, options: bytes) -> None:
     job_id = write_job(queue, "tests.worker.handlers:record", fields={"options": options})
@@ -143,6 +149,7 @@ def test_so_do_options_that_cannot_be_read(queue: Queue, burst: Burst, runs: Run
     assert runs.texts() == ["after"]
 
 
+@pytest.mark.row(32)
 def test_a_history_of_errors_that_cannot_be_read_does_not_matter(
     queue: Queue, burst: Burst, runs: Runs
 ) -> None:
@@ -151,6 +158,7 @@ def test_a_history_of_errors_that_cannot_be_read_does_not_matter(
     assert [error.error for error in queue.get(job_id).errors] == ["ValueError: no such user"]
 
 
+@pytest.mark.row(32, 35)
 def test_a_job_of_a_newer_format_is_left_to_newer_workers(queue: Queue, burst: Burst, runs: Runs) -> None:
     payload = b"only the future can read this"
     job_id = write_job(queue, "tests.worker.handlers:record", payload, {"format": 2, "colour": "blue"})
@@ -162,6 +170,7 @@ def test_a_job_of_a_newer_format_is_left_to_newer_workers(queue: Queue, burst: B
     assert runs.lines() == []
 
 
+@pytest.mark.row(25)
 def test_an_id_without_a_job_is_dropped(queue: Queue, burst: Burst, runs: Runs) -> None:
     queue.redis.lpush(queue.keys.ready, new_id())
     queue.redis.zadd(queue.keys.scheduled, {new_id(): 1})
@@ -176,6 +185,7 @@ NOT_ASCII = pytest.param(
 )
 
 
+@pytest.mark.row(32)
 @pytest.mark.parametrize("junk", ["", "!", "no id", "x" * 500, "V.99", NOT_ASCII, "a:b{c}"])
 def test_what_is_no_id_is_dropped_too(queue: Queue, burst: Burst, runs: Runs, junk: str) -> None:
     queue.redis.lpush(queue.keys.ready, junk)
@@ -184,6 +194,7 @@ def test_what_is_no_id_is_dropped_too(queue: Queue, burst: Burst, runs: Runs, ju
     assert runs.texts() == ["after"]
 
 
+@pytest.mark.row(32)
 @pytest.mark.parametrize("field", ["enqueued_at", "run_at", "crashes", "format"])
 def test_a_number_that_is_none_does_not_stop_the_worker(
     queue: Queue, burst: Burst, runs: Runs, field: str

@@ -87,6 +87,7 @@ def full(redis_client: redis.Redis) -> Callable[[bool], None]:
     return switch
 
 
+@pytest.mark.row(24)
 def test_a_full_server_refuses_new_jobs_and_is_drained(
     queue: Queue, idle: Idle, runs: Runs, full: Callable[[bool], None], gate: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_full_server_refuses_new_jobs_and_is_drained(
     assert process.count("the server is gone") == 0
 
 
+@pytest.mark.row(24)
 def test_a_worker_can_be_started_while_the_server_is_full(
     queue: Queue, worker: Start, runs: Runs, full: Callable[[bool], None]
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_worker_can_be_started_while_the_server_is_full(
     assert len(runs.texts()) == 20
 
 
+@pytest.mark.row(24)
 def test_an_idle_worker_on_a_full_server_waits_and_says_so_once(
     queue: Queue, idle: Idle, runs: Runs, full: Callable[[bool], None], redis_client: redis.Redis
 ) -> None:
@@ -139,13 +142,14 @@ def test_an_idle_worker_on_a_full_server_waits_and_says_so_once(
 class Phoenix:
     """A server that is killed and started again on the same data."""
 
-    def __init__(self, kind: Kind, home: Path) -> None:
+    def __init__(self, kind: Kind, home: Path, fsync: str) -> None:
         self._kind = kind
         self._home = home
+        self._fsync = fsync
         self.server = self._start()
 
     def _start(self) -> Server:
-        return start(self._kind, self._home, "--appendonly", "yes", "--appendfsync", "always")
+        return start(self._kind, self._home, "--appendonly", "yes", "--appendfsync", self._fsync)
 
     def kill(self) -> None:
         os.kill(self.server.pid, signal.SIGKILL)
@@ -157,14 +161,18 @@ class Phoenix:
 
 
 @pytest.fixture
-def phoenix(kind: Kind) -> Iterator[Phoenix]:
+def phoenix(kind: Kind, request: pytest.FixtureRequest) -> Iterator[Phoenix]:
     home = Path(tempfile.mkdtemp(prefix="redjobs-test-"))
-    phoenix = Phoenix(kind, home)
+    phoenix = Phoenix(kind, home, getattr(request, "param", "always"))
     yield phoenix
     phoenix.server.stop()
     shutil.rmtree(home)
 
 
+@pytest.mark.row(16, 18)
+@pytest.mark.parametrize(
+    "phoenix", ["always", pytest.param("everysec", marks=pytest.mark.slow)], indirect=True
+)
 @pytest.mark.parametrize("processes", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_server_that_is_killed_under_load_loses_no_accepted_job(
     phoenix: Phoenix, worker: Start, runs: Runs, processes: int
@@ -192,6 +200,7 @@ def test_a_server_that_is_killed_under_load_loses_no_accepted_job(
     queue.close()
 
 
+@pytest.mark.row(16)
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_worker_that_finds_no_server_says_so_once_and_waits_for_it(
     phoenix: Phoenix, worker: Start, runs: Runs, processes: int
@@ -209,6 +218,7 @@ def test_a_worker_that_finds_no_server_says_so_once_and_waits_for_it(
     queue.close()
 
 
+@pytest.mark.row(16)
 def test_a_long_job_outlives_the_servers_absence(
     phoenix: Phoenix, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -227,6 +237,7 @@ def test_a_long_job_outlives_the_servers_absence(
     queue.close()
 
 
+@pytest.mark.row(16)
 def test_a_job_that_ends_while_the_server_is_gone_is_done_once(
     phoenix: Phoenix, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -245,6 +256,7 @@ def test_a_job_that_ends_while_the_server_is_gone_is_done_once(
     queue.close()
 
 
+@pytest.mark.row(6)
 def test_a_worker_can_be_stopped_while_the_server_is_gone(
     phoenix: Phoenix, worker: Start, runs: Runs
 ) -> None:
@@ -263,6 +275,7 @@ def test_a_worker_can_be_stopped_while_the_server_is_gone(
 # Other troubles -------------------------------------------------------------------------------
 
 
+@pytest.mark.row(18)
 def test_scripts_that_are_flushed_again_and_again(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis
 ) -> None:
@@ -276,6 +289,7 @@ def test_scripts_that_are_flushed_again_and_again(
     assert "NOSCRIPT" not in process.log
 
 
+@pytest.mark.row(14)
 def test_connections_that_the_server_kills_at_random(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis
 ) -> None:
@@ -288,18 +302,30 @@ def test_connections_that_the_server_kills_at_random(
     assert sorted(runs.texts("start"), key=int) == [str(number) for number in range(100)]
 
 
-@pytest.mark.parametrize("all_commands", [True, pytest.param(False, marks=pytest.mark.slow)])
+#: How a server stands still for a second.
+PAUSES: dict[str, Callable[[Any], object]] = {
+    "all commands": lambda client: client.client_pause(1000, all=True),
+    "all writes": lambda client: client.client_pause(1000, all=False),
+    "everything": lambda client: client.execute_command("DEBUG", "SLEEP", "1"),
+}
+
+
+@pytest.mark.row(15)
+@pytest.mark.parametrize(
+    "pause", ["all commands", *(pytest.param(p, marks=pytest.mark.slow) for p in list(PAUSES)[1:])]
+)
 def test_a_server_that_pauses_longer_than_a_lease(
-    queue: Queue, idle: Idle, worker: Start, runs: Runs, redis_client: redis.Redis, all_commands: bool
+    queue: Queue, idle: Idle, worker: Start, runs: Runs, redis_client: redis.Redis, pause: str
 ) -> None:
     idle(lease=0.5)
     worker(processes=0, lease=0.5)
     queue.enqueue_many(call(handlers.take_seconds, 0.01, str(number)) for number in range(50))
     runs.wait("end", times=5)
-    redis_client.client_pause(1000, all=all_commands)
+    PAUSES[pause](redis_client)
     wait_until(lambda: set(runs.texts()) == {str(number) for number in range(50)})
 
 
+@pytest.mark.row(38)
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -338,6 +364,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.row(26)
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_key_of_a_wrong_type_is_named_once_and_harms_no_other_queue(
     queue: Queue, worker: Start, runs: Runs, server: Server, redis_client: redis.Redis, broken: str
@@ -361,6 +388,7 @@ def test_a_key_of_a_wrong_type_is_named_once_and_harms_no_other_queue(
     bad.close()
 
 
+@pytest.mark.row(26)
 def test_broken_wishes_to_cancel_do_not_hold_others_up(
     worker: Start, runs: Runs, server: Server, redis_client: redis.Redis, queue: Queue, gate: Path
 ) -> None:
@@ -380,6 +408,7 @@ def test_broken_wishes_to_cancel_do_not_hold_others_up(
     bad.close()
 
 
+@pytest.mark.row(26)
 def test_a_job_of_a_wrong_type_does_not_hold_its_neighbours_up(
     queue: Queue, idle: Idle, runs: Runs, redis_client: redis.Redis, gate: Path
 ) -> None:

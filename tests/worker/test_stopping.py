@@ -50,6 +50,7 @@ def ready(queue: Queue) -> list[str]:
     return [item.decode() for item in reversed(items)]
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("processes", SHAPES)
 def test_an_idle_worker_stops_at_once(queue: Queue, worker: Start, runs: Runs, processes: int) -> None:
     process = worker(processes=processes, grace=60.0)
@@ -59,6 +60,7 @@ def test_an_idle_worker_stops_at_once(queue: Queue, worker: Start, runs: Runs, p
     assert nothing_is_held(queue)
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("processes", SHAPES)
 def test_what_runs_may_finish_within_the_grace_and_nothing_new_is_claimed(
     queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
@@ -84,6 +86,7 @@ STATIONS: dict[str, tuple[Callable[..., Any], int]] = {
 }
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 @pytest.mark.parametrize("station", STATIONS)
 def test_after_the_grace_a_job_is_interrupted_and_goes_back_to_the_front(
@@ -104,6 +107,7 @@ def test_after_the_grace_a_job_is_interrupted_and_goes_back_to_the_front(
     assert nothing_is_held(queue)
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 def test_who_ignores_even_that_is_given_back_all_the_same(
     queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
@@ -119,6 +123,7 @@ def test_who_ignores_even_that_is_given_back_all_the_same(
     assert nothing_is_held(queue)
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize(
     "handler", [handlers.spin, pytest.param(handlers.hold_the_interpreter, marks=pytest.mark.slow)]
 )
@@ -135,6 +140,7 @@ def test_who_does_not_let_the_child_stop_is_killed(
     assert (found.state, found.attempt, found.crashes) == (State.READY, 0, 0)
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("processes", MOSTLY_WITH_A_SUPERVISOR)
 def test_a_second_signal_stops_at_once(
     queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
@@ -150,6 +156,25 @@ def test_a_second_signal_stops_at_once(
     assert ready(queue) == [job.id]
 
 
+@pytest.mark.row(6)
+def test_a_worker_that_is_killed_while_it_stops(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
+    """What still ran runs again, and has a crash to its name."""
+    process = worker(processes=1, grace=60.0, lease=0.5)
+    job = queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    process.send(signal.SIGTERM)
+    process.says("SIGTERM")
+    process.destroy()
+    worker(processes=0, lease=0.5)
+    runs.wait("start", times=2)
+    assert queue.get(job.id).crashes == 1
+    gate.touch()
+    runs.wait("end")
+    wait_until(lambda: is_gone(queue, job.id))
+    assert [line.attempt for line in runs.lines("start")] == [1, 1]
+
+
+@pytest.mark.row(6)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("preload", PRELOAD)
 def test_a_signal_to_all_processes_is_one_signal(
@@ -168,6 +193,7 @@ def test_a_signal_to_all_processes_is_one_signal(
     assert process.count("died") == 0
 
 
+@pytest.mark.row(6)
 def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -183,6 +209,7 @@ def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     assert [queue.get(job.id).attempt for job in jobs] == [0] * 21
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("options", [{"processes": 0}, {"processes": 2, "threads": 2}], ids=["one", "many"])
 def test_stops_at_random_moments_run_no_job_twice_and_lose_none(
     queue: Queue, worker: Start, runs: Runs, options: dict[str, Any]
@@ -199,6 +226,7 @@ def test_stops_at_random_moments_run_no_job_twice_and_lose_none(
     assert {line.attempt for line in runs.lines("end")} == {1}
 
 
+@pytest.mark.row(6)
 @pytest.mark.parametrize("preload", PRELOAD)
 def test_a_worker_that_is_stopped_while_it_starts(queue: Queue, worker: Start, preload: bool) -> None:
     process = worker(processes=2, preload=preload)

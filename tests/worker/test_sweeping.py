@@ -75,6 +75,7 @@ def test_many_dead_workers(queue: Queue, lab: Lab) -> None:
     assert sorted(lab.waiting()) == sorted(job for pair in jobs for job in pair)
 
 
+@pytest.mark.row(30, 31)
 def test_a_second_sweep_finds_nothing(queue: Queue, lab: Lab) -> None:
     lab.begun("gone", 5)
     lab.lose("gone")
@@ -84,8 +85,9 @@ def test_a_second_sweep_finds_nothing(queue: Queue, lab: Lab) -> None:
     assert lab.dump() == before
 
 
-def test_sweepers_that_come_together_recover_each_job_once(queue: Queue, lab: Lab, server: Server) -> None:
-    jobs = lab.begun("gone", 400)
+@pytest.mark.row(30)
+def test_sweepers_that_come_together_move_each_job_once(queue: Queue, lab: Lab, server: Server) -> None:
+    jobs, due = lab.begun("gone", 400), lab.due(300)
     lab.lose("gone")
     results: list[SweepResult] = []
     together = threading.Barrier(8)
@@ -101,7 +103,9 @@ def test_sweepers_that_come_together_recover_each_job_once(queue: Queue, lab: La
     for thread in threads:
         thread.join()
     assert sum(result.recovered for result in results) == 400
-    assert lab.waiting() == jobs
+    assert sum(result.promoted for result in results) == 300
+    lab.rung()
+    assert lab.waiting() == [*jobs, *due]
     assert {queue.get(job_id).crashes for job_id in jobs} == {1}
 
 
@@ -146,6 +150,7 @@ def test_a_worker_that_is_gone_for_long_is_forgotten(queue: Queue, lab: Lab) -> 
     assert queue.redis.zcard(queue.keys.retired) == 0
 
 
+@pytest.mark.row(7, 10)
 def test_what_a_frozen_workers_call_takes_long_after_its_lease_is_recovered(queue: Queue, lab: Lab) -> None:
     """Its blocked pop was served, and it will never know."""
     lab.worker("frozen")

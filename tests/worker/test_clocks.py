@@ -1,0 +1,116 @@
+"""Clocks that jump. The server's decides: it is moved here by libfaketime, where that is installed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redjobs import JobNotFound, Queue, State
+from tests import invariants
+from tests.servers import Server, real_kinds, running
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Start
+from tests.worker.runs import Runs
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+
+pytestmark = pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime (Debian's package faketime)")
+
+HOUR = 3_600
+
+Jump = Callable[[int], None]
+
+
+@pytest.fixture
+def offset(tmp_path: Path) -> Path:
+    """The file that says how far the server's clock is off."""
+    path = tmp_path / "offset"
+    path.write_text("+0")
+    return path
+
+
+@pytest.fixture
+def server(offset: Path) -> Iterator[Server]:
+    """A Valkey that believes in the file; other binaries do not start under libfaketime."""
+    env = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with running(real_kinds()[0], env=env) as alone:
+        yield alone
+        invariants.check(alone.client())
+
+
+@pytest.fixture
+def jump(offset: Path, server: Server) -> Jump:
+    """Put the server's clock so many seconds ahead of the machine's."""
+    client: Any = server.client()
+
+    def put(seconds: int) -> None:
+        offset.write_text(f"{seconds:+}")
+        wait_until(lambda: abs(client.time()[0] - time.time() - seconds) < HOUR // 2)
+
+    return put
+
+
+def is_gone(queue: Queue, job_id: str) -> bool:
+    try:
+        queue.get(job_id)
+    except JobNotFound:
+        return True
+    return False
+
+
+@pytest.mark.row(28)
+def test_ahead_a_running_job_may_run_twice_and_ends_once(
+    queue: Queue, worker: Start, runs: Runs, jump: Jump, gate: Path
+) -> None:
+    """All leases are over at once, and a sweep came before the next heartbeat."""
+    first = worker(processes=0, lease=60.0)
+    job = queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    jump(HOUR)
+    assert queue.sweep().recovered == 1
+    worker(processes=0, lease=60.0)
+    runs.wait("start", times=2)
+    gate.touch()
+    runs.wait("end", times=2)
+    wait_until(lambda: is_gone(queue, job.id))
+    first.says("lost", job.id)
+    assert queue.redis.hget(queue.keys.stats, "completed") == b"1"
+
+
+@pytest.mark.row(28)
+def test_ahead_what_was_planned_is_due(queue: Queue, worker: Start, runs: Runs, jump: Jump) -> None:
+    worker(processes=0)
+    queue.enqueue(handlers.record, "first")
+    runs.wait("end", "first")
+    queue.enqueue_in(timedelta(minutes=50), handlers.record, "planned")
+    jump(HOUR)
+    runs.wait("end", "planned")
+
+
+@pytest.mark.row(28)
+def test_back_nothing_runs_before_its_time_and_what_is_due_goes_on(
+    queue: Queue, worker: Start, runs: Runs, jump: Jump
+) -> None:
+    worker(processes=0)
+    queue.enqueue(handlers.record, "first")
+    runs.wait("end", "first")
+    planned = queue.enqueue_in(timedelta(seconds=0.5), handlers.record, "planned")
+    jump(-HOUR)
+    for number in range(5):
+        queue.enqueue_in(timedelta(seconds=0.1), handlers.record, str(number))
+        runs.wait("end", str(number))
+    assert queue.get(planned.id).state is State.SCHEDULED
+    jump(0)
+    runs.wait("end", "planned")
+    assert runs.texts("start").count("planned") == 1

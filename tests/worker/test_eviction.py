@@ -1,0 +1,42 @@
+"""A server that may throw jobs away: those are lost, and nothing else goes wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from redjobs import Queue
+from redjobs.ids import is_id
+from tests.servers import Server
+from tests.worker import handlers
+from tests.worker.conftest import Start
+from tests.worker.runs import Runs
+
+
+@pytest.fixture
+def server(private_server: Server) -> Server:
+    return private_server
+
+
+@pytest.mark.row(25)
+def test_what_the_server_evicts_is_lost_and_holds_nobody_up(
+    queue: Queue, worker: Start, runs: Runs, server: Server
+) -> None:
+    client: Any = server.client()
+    # By use, so that the list of ready jobs, which each call touches, is the last to go.
+    client.config_set("maxmemory-policy", "allkeys-lfu")
+    client.config_set("lfu-log-factor", 0)
+    jobs = [queue.enqueue(handlers.record, "x" * 400) for _ in range(1_000)]
+    used = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", int(used * 0.9))
+    client.set("redjobs-test", "room is made for this")
+    client.config_set("maxmemory", used * 4)
+    kept = {job.id for job in jobs if client.exists(queue.keys.job(job.id))}
+    assert 0 < len(kept) < 1_000
+    assert sum(map(is_id, map(bytes.decode, client.lrange(queue.keys.ready, 0, -1)))) == 1_000
+    process = worker(processes=1, burst=True)
+    assert process.wait(20) == 0
+    assert {line.job_id for line in runs.lines("end")} == kept
+    assert process.count("maxmemory-policy is allkeys-lfu") == 1
+    assert client.llen(queue.keys.ready) == 0
