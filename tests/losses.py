@@ -200,7 +200,7 @@ def main() -> None:
                 for number in range(rounds):
                     (home := Path(room) / f"round-{number}").mkdir()
                     trial.round(home)
-                power = trial.power if trial.power.accepted else "as killed"
+                power = trial.power if trial.power.accepted else "the same"
                 print(f"| {kind} | {setting.name} | {trial.killed} | {power} |", flush=True)
 
 

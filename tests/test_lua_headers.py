@@ -1,4 +1,4 @@
-"""The header of a Lua file is a contract: with its body, with commands.py, and with the server."""
+"""The header of a Lua file is a contract: with its body, with commands/, and with the server."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_no_script_does_what_is_forbidden(name: str) -> None:
     assert not re.search(r"(KEYS|ARGV)\[[^\]]*\] *\.\.|\.\. *(KEYS|ARGV)\[", code), "a key is built"
 
 
-# The header and commands.py -------------------------------------------------------------------
+# The header and commands/ ---------------------------------------------------------------------
 
 Q = Keys("queue", "prefix")
 ID = "VP7C7zquOs9S12fhK3MA.5"
