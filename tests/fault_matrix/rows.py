@@ -139,7 +139,8 @@ ROWS = (
     Row(
         25,
         "The server evicts keys of jobs (`allkeys-lru`)",
-        "Workers warn when they start; an id without its job is dropped, and the others run",
+        "Workers warn when they start; an id without its job is dropped and named in the log, and "
+        "the others run",
         "A job whose hash was evicted is lost, and is not listed as dead: nothing of it is left but its id",
     ),
     Row(
@@ -152,13 +153,15 @@ ROWS = (
         "An ACL denies a command, each command of each script",
         "An error with the server's words; what was written before it loses no job and doubles none",
         "Where a *write* is denied, an earlier write of the same call stays: Redis does not roll "
-        "back. It is such that the call, sent again, mends it",
+        "back. It is such that the call, sent again, mends it; but where LREM is denied, a ready job "
+        "that is rescheduled may run at both times",
     ),
     Row(
         28,
         "Clocks: the server's jumps an hour ahead or back while a job runs; a client's is a day off",
         "Back: nothing runs before its time. Ahead: leases run out, so a running job may run twice; "
         "its stale end is refused. A client's clock decides nothing",
+        "Back: a worker without a supervisor that dies before its next heartbeat is noticed later by as much",
     ),
     Row(
         29,
@@ -215,5 +218,6 @@ ROWS = (
         "script, has no replicas, is one",
         "Producers get the server's error; a worker says so once, asks rarely, and goes on when it is"
         " over; nothing is lost",
+        "What was accepted last before a disk was full is in the server's memory only, until there is room",
     ),
 )

@@ -77,6 +77,13 @@ async def wait_async(gate: str, text: str = "") -> None:
     note("end", text)
 
 
+def wait_nth(gate: str) -> None:
+    """Each run waits for a gate of its own, and keeps its worker from taking more."""
+    note("start")
+    wait_for(f"{gate}{_starts()}")
+    note("end")
+
+
 async def wait_for_nth(gate: str) -> None:
     """Each run waits for a gate of its own."""
     note("start")

@@ -75,17 +75,18 @@ def test_ahead_a_running_job_may_run_twice_and_ends_once(
 ) -> None:
     """All leases are over at once, and a sweep came before the next heartbeat."""
     first = worker(processes=0, lease=60.0)
-    job = queue.enqueue(handlers.wait, str(gate))
+    job = queue.enqueue(handlers.wait_nth, str(gate))
     runs.wait("start")
     jump(HOUR)
     assert queue.sweep().recovered == 1
     worker(processes=0, lease=60.0)
     runs.wait("start", times=2)
-    gate.touch()
-    runs.wait("end", times=2)
-    wait_until(lambda: is_gone(queue, job.id))
+    Path(f"{gate}1").touch()
     first.says("lost", job.id)
-    assert queue.redis.hget(queue.keys.stats, "completed") == b"1"
+    assert queue.get(job.id).state is State.PROCESSING
+    Path(f"{gate}2").touch()
+    wait_until(lambda: is_gone(queue, job.id))
+    assert runs.count("end") == 2
 
 
 @pytest.mark.row(28)
@@ -96,6 +97,33 @@ def test_ahead_what_was_planned_is_due(queue: Queue, worker: Start, runs: Runs, 
     queue.enqueue_in(timedelta(minutes=50), handlers.record, "planned")
     jump(HOUR)
     runs.wait("end", "planned")
+
+
+@pytest.mark.row(28)
+def test_back_a_supervisor_needs_no_clock_to_recover_its_child(
+    queue: Queue, worker: Start, runs: Runs, jump: Jump
+) -> None:
+    worker(processes=1)
+    queue.enqueue(handlers.record, "first")
+    runs.wait("end", "first")
+    jump(-HOUR)
+    job = queue.enqueue(handlers.die, "kill", 1)
+    runs.wait("end", job_id=job.id)
+
+
+@pytest.mark.row(28)
+def test_back_a_lease_of_before_lasts_longer_by_as_much(
+    queue: Queue, worker: Start, runs: Runs, jump: Jump, gate: Path
+) -> None:
+    """Known, and not mended: of a worker that dies before it heartbeats again, others hear late."""
+    process = worker(processes=0, lease=60.0)
+    queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    jump(-HOUR)
+    process.destroy()
+    assert queue.sweep().recovered == 0
+    jump(120)
+    assert queue.sweep().recovered == 1
 
 
 @pytest.mark.row(28)
