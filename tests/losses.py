@@ -5,7 +5,7 @@ started again twice: with the files as they are, and with its log cut off where 
 had it, which is the least that a loss of power leaves. A job is lost that `enqueue` had returned and that is
 not there.
 
-A library before libc's notes each fdatasync, and makes it slow where that is wanted (needs a C compiler).
+A library before libc's notes each sync, and makes it slow where that is wanted (needs a C compiler).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import os
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -25,7 +24,8 @@ from pathlib import Path
 
 import redis
 
-from redjobs import EnqueueUnknown, Queue, ServerUnavailable
+from redjobs import EnqueueUnknown, Queue, ServerUnavailable, embedded
+from tests.embedded_home import keeper_of, kill, server_of
 from tests.servers import Kind, Server, real_kinds, start
 from tests.worker import handlers
 
@@ -40,13 +40,12 @@ NOTE_SYNCS = r"""
 #include <sys/stat.h>
 #include <unistd.h>
 
-int fdatasync(int fd) {
-    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+static int noted(int fd, int (*sync)(int)) {
     struct stat before;
     fstat(fd, &before);
     if (access(getenv("SYNC_SLOW"), F_OK) == 0)
         usleep(3000000);
-    int result = next(fd);
+    int result = sync(fd);
     if (result == 0) {
         int notes = open(getenv("SYNC_NOTES"), O_WRONLY | O_APPEND | O_CREAT, 0600);
         dprintf(notes, "%llu %lld\n", (unsigned long long)before.st_ino, (long long)before.st_size);
@@ -54,6 +53,9 @@ int fdatasync(int fd) {
     }
     return result;
 }
+
+int fdatasync(int fd) { return noted(fd, (int (*)(int))dlsym(RTLD_NEXT, "fdatasync")); }
+int fsync(int fd) { return noted(fd, (int (*)(int))dlsym(RTLD_NEXT, "fsync")); }
 """
 
 
@@ -65,6 +67,8 @@ class Setting:
     options: tuple[str, ...]
     #: Each sync takes three seconds.
     is_slow: bool = False
+    #: `embedded://`; the options are for looking at its data.
+    is_embedded: bool = False
 
 
 SETTINGS = (
@@ -77,6 +81,7 @@ SETTINGS = (
         ("--appendonly", "yes", "--appendfsync", "everysec"),
         is_slow=True,
     ),
+    Setting("`embedded://`, its keeper killed with it", ("--appendonly", "yes"), is_embedded=True),
     Setting("AOF, `always`", ("--appendonly", "yes", "--appendfsync", "always")),
 )
 
@@ -145,7 +150,7 @@ class Trial:
         notes = home / "syncs"
         slow = home / "slow"
         env = {"LD_PRELOAD": str(self._library), "SYNC_NOTES": str(notes), "SYNC_SLOW": str(slow)}
-        server = start(self._kind, home, *self._setting.options, env=env)
+        server, processes = self._begin(home, env)
         if self._setting.is_slow:
             slow.touch()
         accepted: list[list[tuple[str, float]]] = [[] for _ in range(PRODUCERS)]
@@ -154,13 +159,14 @@ class Trial:
             thread.start()
         time.sleep(random.uniform(2.5, 4.5))
         logs = list((home / "appendonlydir").glob("*.incr.aof"))
-        os.kill(server.pid, signal.SIGKILL)
+        kill(*processes)
         killed_at = time.monotonic()
         for thread in threads:
             thread.join()
         server.stop()
         jobs = [job for each in accepted for job in each]
-        (home / "socket").unlink()
+        assert server.socket is not None
+        server.socket.unlink()
         copy = home.with_name(f"{home.name}-power")
         if logs:
             shutil.copytree(home, copy)
@@ -168,6 +174,20 @@ class Trial:
         self._look(home, lambda again: self.killed.count(again, jobs, killed_at))
         if logs:
             self._look(copy, lambda again: self.power.count(again, jobs, killed_at))
+
+    def _begin(self, home: Path, env: dict[str, str]) -> tuple[Server, list[int]]:
+        """A server with these variables, and the processes to kill."""
+        if not self._setting.is_embedded:
+            server = start(self._kind, home, *self._setting.options, env=env)
+            return server, [server.pid]
+        os.environ.update(env)
+        try:
+            server = Server(self._kind, embedded.ensure(home))
+        finally:
+            for name in env:
+                del os.environ[name]
+        pid = server_of(home)
+        return server, [keeper_of(pid), pid]
 
     def _look(self, home: Path, count: Callable[[Server], None]) -> None:
         again = start(self._kind, home, *self._setting.options)
@@ -195,7 +215,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="redjobs-test-") as room:
         library = build(Path(room))
         for setting in SETTINGS:
-            for kind in real_kinds():
+            for kind in real_kinds()[:1] if setting.is_embedded else real_kinds():
                 trial = Trial(kind, setting, library)
                 for number in range(rounds):
                     (home := Path(room) / f"round-{number}").mkdir()
