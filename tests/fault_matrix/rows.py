@@ -39,6 +39,7 @@ ROWS = (
         "killed while it stops",
         "What does not end within the grace goes back to the front, its attempt not counted; nothing "
         "runs twice. Killed while it stops: as row 4",
+        "Ten stops at random moments a run",
     ),
     Row(
         7,
