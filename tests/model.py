@@ -95,19 +95,20 @@ class Model:
         """What a blocked worker is given."""
         self.processing[worker].append(self.ready[0].pop(0))
 
-    def begin(self, worker: str, token: str, ids: Sequence[str]) -> dict[str, list[str]] | None:
+    def begin(
+        self, worker: str, token: str, ids: Sequence[str], solo: int = 0
+    ) -> dict[str, list[str]] | None:
         if worker not in self.workers:
             return None
-        mine, alone = set(self.processing[worker]), False
+        mine = set(self.processing[worker])
         found: dict[str, list[str]] = {"begun": [], "strange": [], "wait": []}
         for job_id in ids:
             if job_id not in mine or self.jobs[job_id].token:
                 found["strange"].append(job_id)
-            elif alone or (self.jobs[job_id].crashes and found["begun"]):
+            elif 0 < solo <= self.jobs[job_id].crashes:
                 found["wait"].append(job_id)
             else:
                 mine.remove(job_id)
-                alone = bool(self.jobs[job_id].crashes)
                 found["begun"].append(job_id)
         for job_id in found["begun"]:
             job = self.jobs[job_id]

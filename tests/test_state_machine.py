@@ -166,8 +166,9 @@ class Machine:
         ids = [i for i in self.model.processing[worker] if not self.model.jobs[i].token]
         if self.chance(20):
             ids.append(self.rng.choice([self.a_job(), *self.model.processing[worker]]))
-        begun = self.run(commands.begin(self.keys, worker, token, ids))
-        expected = self.model.begin(worker, token, ids)
+        solo = self.rng.randrange(3)
+        begun = self.run(commands.begin(self.keys, worker, token, ids, solo))
+        expected = self.model.begin(worker, token, ids, solo)
         assert begun.lapsed == (expected is None)
         if expected is not None:
             assert [claim.id for claim in begun.claims] == expected["begun"]

@@ -68,12 +68,12 @@ class Begun:
     missing: list[str]
     #: Ids that are not in this worker's list: somebody recovered them.
     strange: list[str]
-    #: Suspects of a crash, to be begun alone; still in the list.
+    #: To be begun alone; still in the list.
     wait: list[str]
 
 
-def begin(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> Command[Begun]:
-    """Start jobs that the worker has taken."""
+def begin(keys: Keys, worker: str, token: str, ids: Sequence[str], solo: int = 0) -> Command[Begun]:
+    """Start jobs that the worker has taken; those with `solo` crashes or more wait, unless it is 0."""
 
     def parse(reply: Any) -> Begun:
         answer, now_ms, entries = reply
@@ -87,7 +87,7 @@ def begin(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> Command[Be
         return begun
 
     names = (keys.processing(worker), keys.workers, *map(keys.job, ids))
-    return Command(SCRIPTS["begin"], names, (worker, token, *ids), parse)
+    return Command(SCRIPTS["begin"], names, (worker, token, solo, *ids), parse)
 
 
 def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]) -> Claim:

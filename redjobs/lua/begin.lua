@@ -5,12 +5,13 @@
 -- KEYS[3...] job      one hash per id
 -- ARGV[1] worker      str   must hold a lease
 -- ARGV[2] token       str   random, new for each call: fences this claim
--- ARGV[3...] id       str   the ids, in the order of the hashes
+-- ARGV[3] solo        int   crashes from which on a job waits, for it is to be begun alone; 0: it is alone
+-- ARGV[4...] id       str   the ids, in the order of the hashes
 -- REPLY   {word, now_ms, {entry, ...}}  words: begun lapsed; entry: {field, value, ...} or missing strange wait
 -- COST    O(ids + length of processing)
 -- BUILDS  no keys
 local processing, workers = KEYS[1], KEYS[2]
-local worker, token = ARGV[1], ARGV[2]
+local worker, token, solo = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -18,15 +19,14 @@ if not redis.call('ZSCORE', workers, worker) then return {'lapsed', now_ms, {}} 
 local mine = {}
 for _, id in ipairs(redis.call('LRANGE', processing, 0, -1)) do mine[id] = true end
 local entries, begun = {}, {}
-local alone = false
-for a = 3, #ARGV do
+for a = 4, #ARGV do
   local id, entry = ARGV[a], 'strange'
   if mine[id] then
-    entry = redis.call('HGETALL', KEYS[a])
-    local attempt, suspect, claimed = 0, false, false
+    entry = redis.call('HGETALL', KEYS[a - 1])
+    local attempt, crashes, claimed = 0, 0, false
     for f = 1, #entry, 2 do
       if entry[f] == 'attempt' then attempt = tonumber(entry[f + 1]) end
-      if entry[f] == 'crashes' then suspect = true end
+      if entry[f] == 'crashes' then crashes = tonumber(entry[f + 1]) or 0 end
       if entry[f] == 'token' then claimed = true end
     end
     if #entry == 0 then
@@ -35,14 +35,13 @@ for a = 3, #ARGV do
       -- Another call of this worker has begun it, and one of the two comes late: it may have been
       -- given up and sent again. To begin it anew would end a claim that is being worked on.
       entry = 'strange'
-    elseif alone or (suspect and #begun > 0) then
-      -- A job that was there when a worker crashed is begun alone: if it crashes this one too,
-      -- it is known as the culprit, and its neighbours are not charged.
+    elseif solo > 0 and crashes >= solo then
+      -- One crash more is one too many: it has its worker to itself, so that whoever it is that
+      -- crashes this one is known, and no other.
       entry = 'wait'
     else
-      alone = suspect
       mine[id] = nil
-      begun[#begun + 1] = {KEYS[a], attempt + 1}
+      begun[#begun + 1] = {KEYS[a - 1], attempt + 1}
       entry[#entry + 1] = 'attempt'
       entry[#entry + 1] = tostring(attempt + 1)
     end
@@ -51,8 +50,8 @@ for a = 3, #ARGV do
 end
 
 redis.call('LREM', processing, 0, '')
-for a = 3, #ARGV do
-  if entries[a - 2] == 'missing' then redis.call('LREM', processing, -1, ARGV[a]) end
+for a = 4, #ARGV do
+  if entries[a - 3] == 'missing' then redis.call('LREM', processing, -1, ARGV[a]) end
 end
 for _, job in ipairs(begun) do
   redis.call('HSET', job[1], 'worker', worker, 'token', token, 'started_at', now_ms, 'attempt', job[2])

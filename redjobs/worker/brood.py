@@ -141,6 +141,11 @@ class Spawner:
         channel.send(**told)
         return start_module("redjobs.worker.child", *fds)
 
+    @property
+    def ears(self) -> list[socket.socket]:
+        """What can be read once there is something for `reap`, where SIGCHLD does not say so."""
+        return []
+
     def renew(self) -> None:
         """From now on, children run the app's newest code."""
 

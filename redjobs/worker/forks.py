@@ -55,6 +55,11 @@ class ForkSpawner(Spawner):
         self._socket = ours
         self._fatal = ""
 
+    @property
+    def ears(self) -> list[socket.socket]:
+        """The fork server's socket: that a child has ended is its SIGCHLD, not ours."""
+        return [] if self._socket is None else [self._socket]
+
     def renew(self) -> None:
         """The next child comes from a new fork server; the old one goes, its children stay."""
         if self._socket is not None:

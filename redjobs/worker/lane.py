@@ -44,7 +44,7 @@ class Lane:
         self.priorities: list[int] = []
         #: Taken and not begun, with the monotonic time when they were taken.
         self.taken: deque[tuple[str, float]] = deque()
-        #: As `taken`. Were there when a worker crashed: each is begun when nothing else runs here.
+        #: As `taken`. One crash more and they are quarantined: each is begun when nothing else runs here.
         self.suspects: deque[tuple[str, float]] = deque()
         #: Tokens of `begin` calls whose replies were not read.
         self.tokens: deque[str] = deque(maxlen=32)
@@ -104,13 +104,22 @@ class Lane:
         self.tokens.clear()
         self.open = True
 
-    def overdue(self, now: float) -> list[str]:
-        """Ids that were taken and have waited too long; they are forgotten here."""
+    def overdue(self, now: float, *, solo: bool) -> list[str]:
+        """Ids that were taken and have waited too long; they are forgotten here.
+
+        Suspects wait for those that run, unless `solo`: unless that is another one.
+        """
         late = []
-        for waiting in (self.taken, self.suspects):
+        for waiting in (self.taken, self.suspects) if solo else (self.taken,):
             while waiting and now - waiting[0][1] > WAIT_SECONDS:
                 late.append(waiting.popleft()[0])
         return late
+
+    def drop_taken(self) -> list[str]:
+        """Ids that were taken, oldest first; they are on their way to be begun."""
+        ids = [job_id for job_id, _ in self.taken]
+        self.taken.clear()
+        return ids
 
     def give_up(self) -> list[str]:
         """Ids that were taken or suspected and not begun, oldest first; they are forgotten here."""

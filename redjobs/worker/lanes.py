@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,10 @@ class Begin:
     command: Command[Begun]
 
 
+#: So long a suspect waits for what runs here to end. After that it is begun beside what is left.
+_SOLO_SECONDS = 1.0
+
+
 class Lanes:
     """All lanes, in the order in which they are served; a queue that is gone stays known."""
 
@@ -63,6 +67,9 @@ class Lanes:
         self._compare_at = time.monotonic() + options.beat_interval
         #: By queue name.
         self.keys_of: dict[str, Keys] = {}
+        #: So many crashes make a job a suspect: at the next one it would be quarantined.
+        self._last_crash = options.max_crashes - 1
+        self._solo: Work | None = None
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
@@ -95,26 +102,43 @@ class Lanes:
 
     def begins(self) -> list[Begin]:
         """The calls that begin what was taken; a suspect only when nothing else runs here."""
-        begins = []
+        if self.solo:
+            return []
+        idle = not any(lane.begun for lane in self._lanes)
+        taken = [lane for lane in self._lanes if lane.taken]
+        if taken:
+            alone = idle and sum(len(lane.taken) for lane in taken) == 1
+            return [self._begin(lane, lane.drop_taken(), 0 if alone else self._last_crash) for lane in taken]
+        since = time.monotonic() - _SOLO_SECONDS
         for lane in self._lanes:
-            ids = [job_id for job_id, _ in lane.taken]
-            if not ids and lane.suspects and not any(other.begun for other in self._lanes):
-                ids = [lane.suspects.popleft()[0]]
-            if ids:
-                token = new_token()
-                # Remembered until the reply is read: without it these ids are strangers to us.
-                lane.tokens.append(token)
-                lane.taken.clear()
-                command = commands.begin(lane.keys, lane.worker, token, ids)
-                begins.append(Begin(lane, token, ids, command))
-        return begins
+            if lane.suspects and (idle or lane.suspects[0][1] < since):
+                return [self._begin(lane, [lane.suspects.popleft()[0]])]
+        return []
+
+    def _begin(self, lane: Lane, ids: list[str], solo: int = 0) -> Begin:
+        token = new_token()
+        # Remembered until the reply is read: without it these ids are strangers to us.
+        lane.tokens.append(token)
+        return Begin(lane, token, ids, commands.begin(lane.keys, lane.worker, token, ids, solo))
+
+    @property
+    def solo(self) -> bool:
+        """Whether a suspect runs: nothing else is begun then."""
+        return self._solo is not None and self._solo.outcome is None
+
+    def begun(self, lane: Lane, works: Sequence[Work]) -> None:
+        """These are our claims now."""
+        for work in works:
+            lane.begun.add(work.key)
+            if 0 < self._last_crash <= work.claim.crashes:
+                self._solo = work
 
     def gives(self, *, ending: bool) -> list[tuple[Lane, Command[Any]]]:
         """For ids that were taken and wait too long, or that an ending worker does not begin."""
         now = time.monotonic()
         gives: list[tuple[Lane, Command[Any]]] = []
         for lane in self._lanes:
-            ids = lane.give_up() if ending else lane.overdue(now)
+            ids = lane.give_up() if ending else lane.overdue(now, solo=self.solo)
             if ids:
                 gives += [(lane, each) for each in commands.release(lane.keys, lane.worker, "", ids)]
                 lane.open = True

@@ -196,17 +196,17 @@ class ClaimLoop:
     # Claiming ------------------------------------------------------------------------------
 
     def _free(self) -> int:
-        if self._course.ending or any(lane.suspects for lane in self._lanes):
+        if self._course.ending or self._lanes.solo or any(lane.suspects for lane in self._lanes):
             return 0
         return self._bench.free() - sum(len(lane.taken) for lane in self._lanes)
 
     def _begun(self, begin: Begin, reply: Any) -> None:
         lane, now = begin.lane, time.monotonic()
         if isinstance(reply, ResponseError):
-            # One of them may be to blame: the others are begun one by one. Who is refused alone is
-            # a stranger in our list from now on, and given back after a while.
+            # One of them may be to blame: they are begun one by one, and wait for nobody. Who is refused
+            # alone is a stranger in our list from now on, and given back after a while.
             if len(begin.ids) > 1:
-                lane.suspects.extend((job_id, now) for job_id in begin.ids)
+                lane.suspects.extend((job_id, 0.0) for job_id in begin.ids)
             self._outage.refused(reply, f"begins of {lane.keys.queue}")
             return
         self._lanes.accepted(lane, "begins")
@@ -218,9 +218,9 @@ class ClaimLoop:
         if begun.missing:
             report.dropped(lane.keys.queue, begun.missing)
         lane.suspects.extend((job_id, now) for job_id in begun.wait)
-        lane.begun.update((claim.id, claim.token) for claim in begun.claims)
         most = self._options.max_crashes
         works = [prepare(claim, self._registry, most) for claim in begun.claims]
+        self._lanes.begun(lane, works)
         if self._registry.hooks.has("claim"):
             for work in works:
                 self._registry.hooks.fire("claim", CurrentJob(work))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -106,7 +107,7 @@ class Supervisor:
             if not (self._children or self._is_wanted):
                 break
             channels = [child.channel for child in self._children if not child.channel.closed]
-            self._rest(channels)
+            self._rest([*channels, *self._spawner.ears])
             self._obey(self._link.messages())
         signal.set_wakeup_fd(-1)
         self._link.close()
@@ -119,10 +120,10 @@ class Supervisor:
     def _is_wanted(self) -> bool:
         return self._stop_at is None and any(pool.wanted for pool in self._pools)
 
-    def _rest(self, channels: list[Channel]) -> None:
+    def _rest(self, readable: list[Channel | socket.socket]) -> None:
         """Sleep until there is something to do or to hear."""
         begun = time.monotonic()
-        self._link.pause(min(_LOOK_SECONDS, max(0.01, self._care.next_at - begun)), channels)
+        self._link.pause(min(_LOOK_SECONDS, max(0.01, self._care.next_at - begun)), readable)
         if time.monotonic() > begun + _WAKE_SECONDS:
             # Frozen, and the children most likely with us: what they missed meanwhile is not their fault.
             self._fair_at = time.monotonic() + _WAKE_SECONDS

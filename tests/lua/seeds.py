@@ -151,9 +151,6 @@ class Lab:
             if not (taken.ids or taken.missing or taken.more or taken.next_ms == 0):
                 return order
             begun = self.run(commands.begin(self.keys, worker, "drain", taken.ids))
-            while begun.wait:
-                order += self._complete(worker, begun)
-                begun = self.run(commands.begin(self.keys, worker, "drain", begun.wait))
             order += self._complete(worker, begun)
 
     def _complete(self, worker: str, begun: commands.Begun) -> list[str]:

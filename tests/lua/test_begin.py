@@ -12,8 +12,8 @@ from tests.lua.seeds import ARGS, ERRORS, NAME, Lab
 pytestmark = pytest.mark.fakeredis
 
 
-def begin(lab: Lab, ids: list[str], token: str = "t1", worker: str = "w1") -> Begun:
-    return lab.run(commands.begin(lab.keys, worker, token, ids))
+def begin(lab: Lab, ids: list[str], token: str = "t1", worker: str = "w1", solo: int = 0) -> Begun:
+    return lab.run(commands.begin(lab.keys, worker, token, ids, solo))
 
 
 def test_a_job_comes_back_whole(lab: Lab) -> None:
@@ -106,29 +106,25 @@ def suspect(lab: Lab) -> str:
     return job
 
 
-def test_a_suspect_of_a_crash_is_begun_alone(lab: Lab, suspect: str) -> None:
-    others = lab.ready(2)
-    ids = lab.take("w1")
-    assert ids == [suspect, *others]
-    begun = begin(lab, ids)
-    assert [claim.id for claim in begun.claims] == [suspect]
-    assert begun.claims[0].crashes == 1
-    assert begun.wait == others
-    assert lab.processing("w1") == ids
-
-
-def test_a_suspect_waits_for_those_before_it(lab: Lab, suspect: str) -> None:
+def test_who_has_crashed_too_often_waits_to_be_begun_alone(lab: Lab, suspect: str) -> None:
     first, last = lab.ready(2)
     lab.take("w1")
-    begun = begin(lab, [first, suspect, last])
+    begun = begin(lab, [first, suspect, last], solo=1)
     assert [claim.id for claim in begun.claims] == [first, last]
     assert begun.wait == [suspect]
+    assert lab.processing("w1") == [suspect, first, last]
+    (claim,) = begin(lab, [suspect]).claims
+    assert claim.crashes == 1
 
 
-def test_after_its_turn_a_suspect_is_only_charged_by_itself(lab: Lab, suspect: str) -> None:
-    (neighbour,) = lab.ready()
-    begin(lab, lab.take("w1"))
-    lab.lose("w1")
-    assert lab.recover("w1") == (2, 1)
-    assert (lab.number(suspect, "crashes"), lab.number(neighbour, "crashes")) == (2, 0)
-    assert lab.waiting() == [suspect, neighbour]
+def test_who_may_crash_once_more_does_not_wait(lab: Lab, suspect: str) -> None:
+    (other,) = lab.ready()
+    begun = begin(lab, lab.take("w1"), solo=2)
+    assert [claim.id for claim in begun.claims] == [suspect, other]
+    assert begun.wait == []
+
+
+def test_a_count_of_crashes_that_is_no_number_stops_nobody(lab: Lab, suspect: str) -> None:
+    lab.redis.hset(lab.keys.job(suspect), "crashes", "many")
+    (claim,) = begin(lab, lab.take("w1"), solo=1).claims
+    assert (claim.id, claim.crashes) == (suspect, 0)

@@ -180,7 +180,7 @@ def test_begin_sends_one_hash_per_id() -> None:
         commands.begin(KEYS, W, "t1", [PLAIN, LATE]),
         "begin",
         [KEYS.processing(W), KEYS.workers, KEYS.job(PLAIN), KEYS.job(LATE)],
-        [W, "t1", PLAIN, LATE],
+        [W, "t1", 0, PLAIN, LATE],
     )
 
 

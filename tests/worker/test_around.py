@@ -183,7 +183,9 @@ def test_check_worker_knows_this_hosts_worker(worker: Start, server: Server, que
 def test_preloaded_children_run_jobs_die_and_are_replaced(
     worker: Start, queue: Queue, runs: Runs, gate: Path
 ) -> None:
-    process = worker(processes=2, preload=True, lease=300.0)
+    # Whoever waits for the supervisor's next look waits in vain: it hears of each end at once.
+    constants = {"redjobs.worker.supervisor._LOOK_SECONDS": 3600.0}
+    process = worker(processes=2, preload=True, lease=300.0, constants=constants)
     job = queue.enqueue(handlers.wait, str(gate))
     (line,) = runs.wait("start", job_id=job.id)
     os.kill(line.pid, signal.SIGKILL)

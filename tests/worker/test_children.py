@@ -137,15 +137,26 @@ def test_a_culprits_neighbours_in_other_threads_are_dead_only_of_their_own_fault
     assert queue.redis.zcard(queue.keys.dead) == 1
 
 
+def test_who_runs_beside_a_culprit_each_time_is_not_quarantined_with_it(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    worker(processes=1, threads=2)
+    other = queue.enqueue(handlers.take_seconds, 0.6, "innocent")
+    runs.wait("start", "innocent")
+    culprit = queue.enqueue(handlers.die_after, 0.1, "kill")
+    wait_until(lambda: queue.get(culprit.id).state is State.DEAD)
+    runs.wait("end", job_id=other.id)
+
+
 def test_who_was_there_in_a_crash_does_not_keep_others_waiting(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
-    """A suspect is begun alone; what was taken with it goes to other children, if it takes long."""
+    """A suspect is begun alone; what comes meanwhile goes to other children."""
     worker(processes=2)
     queue.enqueue_many(call(handlers.record, "quick") for _ in range(200))
     runs.wait("end", "quick", times=200)
     suspect = queue.enqueue_in(timedelta(hours=1), handlers.wait, str(gate))
-    queue.redis.hset(queue.keys.job(suspect.id), "crashes", 1)
+    queue.redis.hset(queue.keys.job(suspect.id), "crashes", 2)
     queue.enqueue_many(call(handlers.take_seconds, 0.02, "busy") for _ in range(50))
     queue.reschedule(suspect.id, timedelta(0))
     queue.enqueue_many(call(handlers.record, "after") for _ in range(50))
@@ -163,7 +174,7 @@ def test_a_suspect_does_not_keep_a_child_waiting_that_is_busy_for_long(
     queue.enqueue(handlers.wait, str(gate))
     runs.wait("start")
     suspect = queue.enqueue_in(timedelta(hours=1), handlers.record, "suspect")
-    queue.redis.hset(queue.keys.job(suspect.id), "crashes", 1)
+    queue.redis.hset(queue.keys.job(suspect.id), "crashes", 2)
     queue.reschedule(suspect.id, timedelta(0))
     queue.enqueue_many(call(handlers.record, str(number)) for number in range(5))
     runs.wait("end", "suspect")

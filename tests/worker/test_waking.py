@@ -42,7 +42,7 @@ def asleep(server: Server, burst: Burst) -> Callable[..., None]:
 
         thread = threading.Thread(target=act)
         thread.start()
-        burst(burst=False, **{"max_idle": 0.5, **options})
+        burst(burst=False, **{"max_idle": 1.0, **options})
         thread.join()
 
     return run
