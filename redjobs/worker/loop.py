@@ -62,6 +62,8 @@ class ClaimLoop:
         #: Over, and not yet settled with the server; whether they were sent before.
         self._unsettled: list[Work] = []
         self._resent = False
+        #: Whether the last round trip gave a job back, or planned its retry.
+        self._went_back = False
         self._answered_at = 0.0
         self.failed_jobs = 0
         #: Why it stops, where it does so by itself: burst, idle, recycle.
@@ -85,6 +87,9 @@ class ClaimLoop:
                     self._lanes.refresh()
                 if not self.step() and not self._over():
                     self._sleep()
+                if self._options.burst and self._link.popping and not (self._bench.active() or self._due()):
+                    # What was given back may be on its way to us, and not in its list.
+                    self._answers(self._link.unblock())
             except LOST as error:
                 self._link.drop_pops()
                 self._resent = True
@@ -100,14 +105,19 @@ class ClaimLoop:
         """A burst that is over, a worker idle for too long, a process that is due for replacement."""
         if self._course.ending:
             return
+        # In this order: what is over meanwhile is seen, though it does not run any more.
+        busy = self._bench.active()
+        if why := self._limits.reached(busy=busy, due=self._due()):
+            self.leaving = why
+            self.stop(float("inf") if why == "recycle" else 0)
+
+    def _due(self) -> bool:
+        """Whether there is, or may be, something to do right now."""
         now = time.monotonic()
-        due = bool(self._unsettled) or any(
+        return bool(self._unsettled or self._bench.has_done) or any(
             lane.taken or lane.suspects or lane.open or (lane.due_at or now + 1) <= now
             for lane in self._lanes
         )
-        if why := self._limits.reached(busy=self._bench.active(), due=due):
-            self.leaving = why
-            self.stop(float("inf") if why == "recycle" else 0)
 
     def stop(self, grace: float) -> None:
         """Claim no more, and end within `grace` seconds."""
@@ -149,6 +159,7 @@ class ClaimLoop:
             wanted.append(lane.take(free))
         if not wanted:
             return False
+        self._went_back = False
         replies = iter(self._link.run_all(wanted))
         self._answered_at = time.monotonic()
         self._outage.over()
@@ -161,6 +172,8 @@ class ClaimLoop:
             self._gave(given_by, next(replies))
         if lane is not None:
             self._took(lane, next(replies))
+            # A script that the server did not know has run behind this take, which stood behind it.
+            lane.open = lane.open or bool(gives) or self._went_back
         return True
 
     def _unresting(self) -> list[Work]:
@@ -184,7 +197,8 @@ class ClaimLoop:
             lane = self._lanes.of(work.claim.queue)
             lane.begun.discard(work.key)
             # What goes back may be due at once.
-            lane.open = lane.open or isinstance(work.decision, GiveBack | RunAgain)
+            if isinstance(work.decision, GiveBack | RunAgain):
+                lane.open = self._went_back = True
         over = set(map(id, settlement.works))
         self._unsettled = [work for work in self._unsettled if id(work) not in over]
         done = [work for work in settlement.works if work not in lost] if lost else settlement.works

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from redjobs import JobNotFound, Queue, State, call
+from redjobs.commands import SCRIPTS
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -36,6 +39,25 @@ def test_more_jobs_than_one_call_moves(queue: Queue, burst: Burst, runs: Runs) -
     queue.enqueue_many(call(handlers.record, str(number)) for number in range(1_200))
     burst()
     assert runs.texts() == [str(number) for number in range(1_200)]
+
+
+def test_a_burst_runs_what_it_gave_back_itself(
+    queue: Queue, burst: Burst, runs: Runs, gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server that does not know the script yet, jobs go back only after a take that stood behind."""
+    monkeypatch.setitem(SCRIPTS, "release", replace(SCRIPTS["release"], sha="0" * 40))
+    queue.enqueue_many(call(handlers.record) for _ in range(300))
+    queue.enqueue_many(call(handlers.wait_async, str(gate)) for _ in range(30))
+
+    def open_it() -> None:
+        wait_until(lambda: queue.redis.hexists(queue.keys.stats, "released"))
+        gate.touch()
+
+    opener = threading.Thread(target=open_it)
+    opener.start()
+    burst(threads=4, concurrency=2)
+    opener.join()
+    assert runs.count("end") == 330
 
 
 def test_a_job_for_later_runs_later_and_not_before(queue: Queue, burst: Burst, runs: Runs) -> None:
