@@ -86,10 +86,9 @@ class Crew:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def stop(self, seconds: float) -> int | None:
-        """SIGTERM, and its exit code; None where it did not end in time."""
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code; None where it did not end in time."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(seconds)
         return None
@@ -141,7 +140,7 @@ class Fleet:
         for crew in self.crews:
             # Whoever was just started has not yet said what SIGTERM means to it.
             newborn = told_at < crew.started_at + _BIRTH_SECONDS
-            code = crew.stop(max(0.1, deadline - time.monotonic()))
+            code = crew.wait(max(0.1, deadline - time.monotonic()))
             newborn = newborn and code == -signal.SIGTERM
             if code != 0 and not newborn:
                 wrong.append(f"{crew.name} ended with {code} when it was told to stop")

@@ -21,6 +21,7 @@ from tests.chaos.checker import (
     total_queue,
     wrong_attempts,
 )
+from tests.chaos.history import History
 from tests.chaos.record import CORRUPT, Run
 
 #: So many of each kind of problem are told.
@@ -74,7 +75,8 @@ def judge(seen: Seen) -> Verdict:
         *_first("ran though cancelled", ran_after(alive, history.cancelled)),
         *_first("wrong arguments", (run.job for run in runs if run.how == CORRUPT)),
         *_first(
-            "dead, and no poison", (f"{job}: {dead[job]!r:.200}" for job in dead.keys() - history.poison)
+            "dead, and no poison",
+            (f"{job}: {dead[job]!r:.200}" for job in _dead_of_others(runs, dead, history)),
         ),
         *_first("counters", _unbalanced(seen)),
         *_first("left or said", seen.wrong),
@@ -95,6 +97,22 @@ def _poisoned(runs: Iterable[Run], poison: set[str]) -> list[Fault]:
 def _dead(contents: Any) -> dict[str, bytes]:
     ids = contents.scores.get("dead", {})
     return {job: contents.hashes.get(job, {}).get("errors", b"") for job in ids}
+
+
+def _dead_of_others(runs: Iterable[Run], dead: Iterable[str], history: History) -> list[str]:
+    """Jobs that are dead, are no poison, and were not themselves hit when they ran for the last time."""
+    last = {run.job: run for run in sorted(runs, key=lambda run: run.started)}
+    hit = {
+        job
+        for job in dead
+        if job in last and any(_overlaps(fault, last[job]) for fault in history.faults if fault.pids)
+    }
+    return sorted(set(dead) - history.poison - hit)
+
+
+def _overlaps(fault: Fault, run: Run) -> bool:
+    in_time = run.started <= fault.until and (run.ended is None or fault.at <= run.ended)
+    return in_time and fault.hits(run)
 
 
 def _first(what: str, texts: Iterable[str]) -> list[str]:

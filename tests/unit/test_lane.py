@@ -62,6 +62,14 @@ def test_what_waits_too_long_is_given_up_oldest_first() -> None:
     assert lane.known() == set()
 
 
+def test_a_suspect_waits_for_all_but_another_suspect() -> None:
+    lane = Lane(Keys("mail"))
+    now = time.monotonic()
+    lane.suspects.append(("a", now))
+    assert lane.overdue(now + WAIT_SECONDS + 0.01, solo=False) == []
+    assert lane.overdue(now + WAIT_SECONDS + 0.01, solo=True) == ["a"]
+
+
 def test_a_stranger_is_one_that_was_unknown_twice() -> None:
     lane = Lane(Keys("mail"))
     lane.took(taken("known"))
