@@ -70,6 +70,12 @@ class Lane:
         return self.open or due or (not self.blocks and now >= self._polled_at + _POLL_SECONDS)
 
     @property
+    def is_due(self) -> bool:
+        """Whether there is, or may be, something to begin right now."""
+        due = self.due_at is not None and self.due_at <= time.monotonic()
+        return bool(self.taken or self.suspects) or self.open or due
+
+    @property
     def wake_at(self) -> float:
         """Monotonic time when there will be something to do here, as far as is known."""
         due_at = float("inf") if self.due_at is None else self.due_at

@@ -89,16 +89,17 @@ class Lanes:
         upkeep_at = float("inf") if self._upkeep is None else self._upkeep.next_at
         return min(self._compare_at, self._names.refresh_at, upkeep_at)
 
-    def refused(self, lane: Lane, error: ResponseError, deeds: str) -> None:
-        """The server refuses something of one queue; the others go on.
+    def answered(self, lane: Lane, reply: Any, deeds: str) -> bool:
+        """Whether the server did this for a queue. One that is refused is left alone; the others go on.
 
-        What is accepted and what is refused are told apart: else each would undo the other.
+        Deeds are told apart: what is accepted does not undo that something else is refused.
         """
-        lane.rest(self._outage.refused(error, f"{deeds} of {lane.keys.queue}"))
-
-    def accepted(self, lane: Lane, deeds: str) -> None:
-        """The server does this for this queue."""
-        self._outage.accepted(f"{deeds} of {lane.keys.queue}")
+        what = f"{deeds} of {lane.keys.queue}"
+        if isinstance(reply, ResponseError):
+            lane.rest(self._outage.refused(reply, what))
+            return False
+        self._outage.accepted(what)
+        return True
 
     def begins(self) -> list[Begin]:
         """The calls that begin what was taken; a suspect only when nothing else runs here."""
@@ -185,9 +186,9 @@ class Lanes:
             try:
                 do(lane)
             except ResponseError as error:
-                self.refused(lane, error, "comparisons")
+                self.answered(lane, error, "comparisons")
             else:
-                self.accepted(lane, "comparisons")
+                self.answered(lane, None, "comparisons")
 
     def _beat(self, upkeep: Upkeep) -> None:
         lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes}, self._outage)

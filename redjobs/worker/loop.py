@@ -87,7 +87,7 @@ class ClaimLoop:
                     self._lanes.refresh()
                 if not self.step() and not self._over():
                     self._sleep()
-                if self._options.burst and self._link.popping and not (self._bench.active() or self._due()):
+                if self._options.burst and not self._bench.active():
                     # What was given back may be on its way to us, and not in its list.
                     self._answers(self._link.unblock())
             except LOST as error:
@@ -107,17 +107,10 @@ class ClaimLoop:
             return
         # In this order: what is over meanwhile is seen, though it does not run any more.
         busy = self._bench.active()
-        if why := self._limits.reached(busy=busy, due=self._due()):
+        due = bool(self._unsettled) or self._bench.has_done or any(lane.is_due for lane in self._lanes)
+        if why := self._limits.reached(busy=busy, due=due):
             self.leaving = why
             self.stop(float("inf") if why == "recycle" else 0)
-
-    def _due(self) -> bool:
-        """Whether there is, or may be, something to do right now."""
-        now = time.monotonic()
-        return bool(self._unsettled or self._bench.has_done) or any(
-            lane.taken or lane.suspects or lane.open or (lane.due_at or now + 1) <= now
-            for lane in self._lanes
-        )
 
     def stop(self, grace: float) -> None:
         """Claim no more, and end within `grace` seconds."""
@@ -169,7 +162,7 @@ class ClaimLoop:
         for begin in begins:
             self._begun(begin, next(replies))
         for given_by, _ in gives:
-            self._gave(given_by, next(replies))
+            self._lanes.answered(given_by, next(replies), "returns")
         if lane is not None:
             self._took(lane, next(replies))
             # A script that the server did not know has run behind this take, which stood behind it.
@@ -184,11 +177,8 @@ class ClaimLoop:
     # Settling ------------------------------------------------------------------------------
 
     def _settled(self, settlement: Settlement, reply: Any) -> None:
-        first = self._lanes.of(settlement.works[0].claim.queue)
-        if isinstance(reply, ResponseError):
-            self._lanes.refused(first, reply, "outcomes")
+        if not self._lanes.answered(self._lanes.of(settlement.works[0].claim.queue), reply, "outcomes"):
             return
-        self._lanes.accepted(first, "outcomes")
         lost = lost_works(settlement, reply)
         # After a lost reply the first answer may have been "done": then this one says "lost".
         if lost and not self._resent:
@@ -223,7 +213,7 @@ class ClaimLoop:
                 lane.suspects.extend((job_id, 0.0) for job_id in begin.ids)
             self._outage.refused(reply, f"begins of {lane.keys.queue}")
             return
-        self._lanes.accepted(lane, "begins")
+        self._lanes.answered(lane, reply, "begins")
         begun: Begun = reply
         if begin.token in lane.tokens:
             lane.tokens.remove(begin.token)
@@ -241,20 +231,12 @@ class ClaimLoop:
         self._bench.submit(works)
 
     def _took(self, lane: Lane, reply: Any) -> None:
-        if isinstance(reply, ResponseError):
-            self._lanes.refused(lane, reply, "takes")
+        if not self._lanes.answered(lane, reply, "takes"):
             return
-        self._lanes.accepted(lane, "takes")
         if reply.lapsed:
             self._lanes.renew(lane)
         else:
             lane.took(reply)
-
-    def _gave(self, lane: Lane, reply: Any) -> None:
-        if isinstance(reply, ResponseError):
-            self._lanes.refused(lane, reply, "returns")
-        else:
-            self._lanes.accepted(lane, "returns")
 
     # Waiting -------------------------------------------------------------------------------
 

@@ -38,7 +38,8 @@ def test_a_job_that_is_done_is_forgotten(queue: Queue, burst: Burst, runs: Runs)
 def test_more_jobs_than_one_call_moves(queue: Queue, burst: Burst, runs: Runs) -> None:
     queue.enqueue_many(call(handlers.record, str(number)) for number in range(1_200))
     burst()
-    assert runs.texts() == [str(number) for number in range(1_200)]
+    # Where the machine stands still for 100 ms, what waited goes back, and others may overtake it.
+    assert sorted(runs.texts(), key=int) == [str(number) for number in range(1_200)]
 
 
 def test_a_burst_runs_what_it_gave_back_itself(
