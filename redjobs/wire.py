@@ -38,6 +38,14 @@ def exchange(pool: Any, calls: Sequence[Words]) -> list[Any]:
     """
     connection = borrow(pool)
     try:
+        return exchange_on(connection, calls)
+    finally:
+        pool.release(connection)
+
+
+def exchange_on(connection: Any, calls: Sequence[Words]) -> list[Any]:
+    """`exchange` over a connection that the caller holds; it stays his, and is closed by what raises."""
+    try:
         packed = connection.pack_commands(calls)
 
         def attempt() -> list[Any]:
@@ -52,8 +60,6 @@ def exchange(pool: Any, calls: Sequence[Words]) -> list[Any]:
         # An interrupt may have left replies unread: the next caller must not get them.
         connection.disconnect()
         raise
-    finally:
-        pool.release(connection)
     return replies
 
 

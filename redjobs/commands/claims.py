@@ -19,7 +19,7 @@ class Taken:
     lapsed: bool
     ids: list[str]
     #: Milliseconds to the next scheduled job; None: nothing is scheduled.
-    next_ms: int | None
+    next_ms: float | None
     #: Ready jobs that were left; a bell that lies between them counts as one.
     more: int
     #: Priorities that hold jobs and were not declared: call again with them.
@@ -41,11 +41,11 @@ def take(
     """
 
     def parse(reply: Any) -> Taken:
-        answer, next_ms, more, missing, ids, promoted = reply
+        answer, next_us, more, missing, ids, promoted = reply
         return Taken(
             lapsed=answer == b"lapsed",
             ids=texts(ids),
-            next_ms=None if next_ms < 0 else next_ms,
+            next_ms=None if next_us < 0 else next_us / 1000,
             more=more,
             missing=[int(priority) for priority in missing],
             promoted=promoted,

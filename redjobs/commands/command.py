@@ -13,7 +13,7 @@ T = TypeVar("T")
 Arg = bytes | str | int
 
 #: One call moves at most this many jobs, so that no call holds the server for long.
-BATCH = 500
+BATCH = 250
 #: `enqueue` stores at most this many per call.
 ENQUEUE_BATCH = 1_000
 

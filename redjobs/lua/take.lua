@@ -8,19 +8,20 @@
 -- KEYS[6...] list     the lists of the priorities named in ARGV
 -- ARGV[1] worker      str   whose list; must hold a lease when count > 0
 -- ARGV[2] count       int   take at most this many; 0 promotes only
--- ARGV[3] limit       int   promote at most this many; call again while next_ms is 0
+-- ARGV[3] limit       int   promote at most this many; call again while next_us is 0
 -- ARGV[4] bell        str   wakes one blocked worker, is no id
 -- ARGV[5] lowest      int   take no priority below this; '' for no limit
 -- ARGV[6] highest     int   take no priority above this; '' for no limit
 -- ARGV[7...] priority int   other than 0, one per list
--- REPLY   {word, next_ms, more, {missing priority, ...}, {id, ...}, promoted}  words: taken lapsed; next_ms -1: nothing scheduled
+-- REPLY   {word, next_us, more, {missing priority, ...}, {id, ...}, promoted}  words: taken lapsed; next_us: to the next due job, -1: nothing scheduled
 -- COST    O(count + limit log N)
 -- BUILDS  no keys: a list that is not declared is answered as missing, and its jobs stay where they are
 local processing, workers, scheduled, ready, levels = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local worker, count, limit, bell = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local lowest, highest = tonumber(ARGV[5]) or -math.huge, tonumber(ARGV[6]) or math.huge
 local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_us = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now_us / 1000)
 
 redis.call('LLEN', processing)
 redis.call('LRANGE', ready, 0, 0)
@@ -105,11 +106,11 @@ for _, priority in ipairs(order) do
 end
 
 local head = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-local next_ms = -1
-if head[2] then next_ms = math.max(0, tonumber(head[2]) - now_ms) end
+local next_us = -1
+if head[2] then next_us = math.max(0, tonumber(head[2]) * 1000 - now_us) end
 -- Whoever was woken and is busy now passes the bell on, if there is or soon will be more to do;
 -- so does who promotes for others.
-local soon = more > 0 or #missing > 0 or (next_ms >= 0 and next_ms < 1000)
+local soon = more > 0 or #missing > 0 or (next_us >= 0 and next_us < 1000000)
 local busy = #taken > 0 or (count == 0 and #promoted > 0)
 if busy and soon and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
-return {'taken', next_ms, more, missing, taken, #promoted}
+return {'taken', next_us, more, missing, taken, #promoted}

@@ -8,7 +8,6 @@ millisecond: the server itself ends a blocked call only when its timer ticks, up
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import select
 import socket
@@ -21,6 +20,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from redjobs.commands import Command
 from redjobs.keys import BELL, Keys
+from redjobs.wire import Words, borrow, exchange_on
 
 #: How long a pop blocks on the server. It bounds how long the server can serve a client that
 #: is gone, and how late a worker is that was told nothing.
@@ -28,19 +28,13 @@ BLOCK_SECONDS = 1.5
 #: A pop without an answer this long after its time is on a dead connection.
 _OVERDUE_SECONDS = 3.0
 
+#: FD_SETSIZE: files from this number on `select` cannot wait for.
+_MOST_SELECTED = 1024
+
 LOST = (redis.ConnectionError, redis.TimeoutError)
 
 #: Of a blocking pop: an id, nothing, or why the server refuses it.
 Answer = str | None | ResponseError
-
-
-# redis-py before 5.3 wants to hear what a connection is for, and warns whoever says so from then on.
-_TOLD = (
-    ("BRPOPLPUSH",)
-    if inspect.signature(redis.ConnectionPool.get_connection).parameters["command_name"].default
-    is inspect.Parameter.empty
-    else ()
-)
 
 
 class Pop:
@@ -64,7 +58,7 @@ class Pop:
     def start(self, worker: str) -> None:
         """Send the call; the answer is read by `finish` once the socket has it."""
         if self._connection is None:
-            self._connection = self._pool.get_connection(*_TOLD)
+            self._connection = borrow(self._pool)
             with contextlib.suppress(ResponseError):  # an ACL may forbid CLIENT: then it times out
                 self._connection.send_command("CLIENT", "ID")
                 self._client_id = self._connection.read_response()
@@ -112,6 +106,8 @@ class Link:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
+        #: For all commands but the pops; whatever breaks is connected anew by the next one.
+        self._held: Any = None
         self._pops: dict[str, Pop] = {}
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -128,12 +124,16 @@ class Link:
         """
         if not wanted:
             return []
-        pipe: Any = self.client.pipeline(transaction=False)
-        for command in wanted:
-            keys = command.keys
-            pipe.execute_command("EVALSHA", command.script.sha, len(keys), *keys, *command.args)
-        replies = pipe.execute(raise_on_error=False)
+        replies = self._exchange(
+            [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
+        )
         return [self._read(command, reply) for command, reply in zip(wanted, replies, strict=True)]
+
+    def _exchange(self, calls: Sequence[Words]) -> list[Any]:
+        """Over one connection that is held: to borrow it anew costs as much as a small command."""
+        if self._held is None:
+            self._held = borrow(self.client.connection_pool)
+        return exchange_on(self._held, calls)
 
     def run(self, command: Command[Any]) -> Any:
         """One command. Raises its error."""
@@ -145,10 +145,7 @@ class Link:
     def _read(self, command: Command[Any], reply: Any) -> Any:
         if isinstance(reply, NoScriptError):
             keys = command.keys
-            try:
-                reply = self.client.eval(command.script.text, len(keys), *keys, *command.args)
-            except ResponseError as error:
-                return error
+            (reply,) = self._exchange([("EVAL", command.script.text, len(keys), *keys, *command.args)])
         if isinstance(reply, LOST):
             raise reply
         return reply if isinstance(reply, Exception) else command.parse(reply)
@@ -204,10 +201,7 @@ class Link:
         pending = [pop for pop in self._pops.values() if pop.pending]
         ends = [command for pop in pending if (command := pop.unblock_command())]
         if ends:
-            pipe: Any = self.client.pipeline(transaction=False)
-            for command in ends:
-                pipe.execute_command(*command)
-            pipe.execute(raise_on_error=False)
+            self._exchange(ends)
         return [(pop.keys.queue, pop.finish()) for pop in pending]
 
     def drop_pop(self, queue: str) -> None:
@@ -215,10 +209,15 @@ class Link:
         if queue in self._pops:
             self._pops[queue].drop()
 
-    def drop_pops(self) -> None:
-        """Close the blocking connections; what they may have been told is found in the lists."""
+    def drop_all(self) -> None:
+        """One connection is lost, so the others may be: each is connected anew when it is needed.
+
+        What the pops may have been told is found in the lists.
+        """
         for pop in self._pops.values():
             pop.drop()
+        if self._held is not None:
+            self._held.disconnect()
 
     def wake(self, message: bytes = b"\0") -> None:
         """End `wait` now. For any thread; a full pipe means that it will end anyway."""
@@ -237,7 +236,9 @@ class Link:
 
     def close(self) -> None:
         """Close all connections."""
-        self.drop_pops()
+        self.drop_all()
+        if self._held is not None:
+            self.client.connection_pool.release(self._held)
         self.client.close()
         self._wake_read.close()
         self._wake_write.close()
@@ -246,13 +247,17 @@ class Link:
 def _readable(files: Sequence[Any], seconds: float) -> list[Any]:
     """Those of the files that can be read, within this time.
 
-    `select.select` would fail where an app has more than a thousand files open.
+    `select` counts in microseconds, `poll` in milliseconds; but `select` fails where an app has
+    more than a thousand files open.
     """
-    poll = select.poll()
     of_fd = {file.fileno(): file for file in files}
+    seconds = min(seconds, 3600.0)
+    if max(of_fd) < _MOST_SELECTED:
+        return [of_fd[fd] for fd in select.select(list(of_fd), (), (), seconds)[0]]
+    poll = select.poll()
     for fd in of_fd:
         poll.register(fd, select.POLLIN)
-    return [of_fd[fd] for fd, _ in poll.poll(math.ceil(min(seconds, 3600.0) * 1000))]
+    return [of_fd[fd] for fd, _ in poll.poll(math.ceil(seconds * 1000))]
 
 
 def run_flow(run: Callable[[Command[Any]], Any], flow: Any) -> Any:

@@ -91,7 +91,7 @@ class ClaimLoop:
                     # What was given back may be on its way to us, and not in its list.
                     self._answers(self._link.unblock())
             except LOST as error:
-                self._link.drop_pops()
+                self._link.drop_all()
                 self._resent = True
                 self._pause(self._outage.lost(error))
             except ResponseError as error:

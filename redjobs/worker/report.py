@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from itertools import groupby
 
 from redjobs.clock import format_duration
 from redjobs.retry import Completed, Discard, Failed, GiveUp, RunAgain, Unrun, is_signal
+from redjobs.worker.logs import Facts, sole_console
 from redjobs.worker.work import Work
 
 logger = logging.getLogger("redjobs.worker")
@@ -14,11 +16,18 @@ logger = logging.getLogger("redjobs.worker")
 
 def jobs(works: Iterable[Work]) -> None:
     """A line for each job that is settled. Arguments are never among what it says."""
-    for work in works:
-        if isinstance(work.outcome, Completed):
-            _say(logging.INFO, work, "done")
-        else:
-            _not_done(work)
+    console = sole_console(logger) if logger.isEnabledFor(logging.INFO) else None
+    for completed, some in groupby(works, lambda work: isinstance(work.outcome, Completed)):
+        if completed and console is not None:
+            together = list(some)
+            lines = (f"done {_line(work)}" for work in together)
+            console.write_all(logger.name, lines, (_facts(work, "done") for work in together))
+            continue
+        for work in some:
+            if completed:
+                _say(logging.INFO, work, "done")
+            else:
+                _not_done(work)
 
 
 def _not_done(work: Work) -> None:
@@ -45,7 +54,7 @@ def _say(level: int, work: Work, what: str, more: str = "") -> None:
         logger.log(level, "%s %s%s", what, _line(work), more, extra={"facts": _facts(work, what)})
 
 
-def _facts(work: Work, what: str) -> dict[str, object]:
+def _facts(work: Work, what: str) -> Facts:
     """The same for machines."""
     claim = work.claim
     took_ms = round((work.finished_at - work.started_at) * 1000) if work.started_at else None

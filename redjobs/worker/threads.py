@@ -12,12 +12,14 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from redjobs.commands import BATCH
 from redjobs.worker.station import Station, Surroundings
 from redjobs.worker.work import Work, execute, failed, if_killed
 
-#: A batch is what can be started within this time, by the durations seen lately.
-_BATCH_SECONDS = 0.02
-_MOST = 500
+#: A batch is what can be started within this time, by the durations seen lately; two are held.
+_BATCH_SECONDS = 0.01
+#: Nothing is claimed to wait behind a job that runs for so long already.
+_LONG_SECONDS = 0.02
 #: Finished works are reported at least this often while more are running.
 _REPORT_SECONDS = 0.005
 
@@ -33,13 +35,19 @@ class Threaded(Station):
         self._reported = 0.0
 
     def free(self) -> int:
-        most = max(1, min(_MOST, int(_BATCH_SECONDS / max(self._seconds, 1e-6))))
+        most = max(1, min(BATCH, int(_BATCH_SECONDS / max(self._seconds, 1e-6))))
         oldest = next(iter(list(self.active.values())), None)
         running = time.monotonic() - oldest.started_at if oldest and oldest.started_at else 0.0
-        if running > _BATCH_SECONDS:
+        if running > _LONG_SECONDS:
             # A long job, whatever the ones before it were like: nothing may wait for it.
             most = 1
-        return most * self._threads - len(self.active)
+        batch = most * self._threads
+        if most == 1:
+            return batch - len(self.active)
+        # One runs, the next one waits: the line is never empty while a round trip is under way.
+        # In whole batches, or there would be a round trip for every few jobs.
+        room = 2 * batch - len(self.active)
+        return room if room >= batch else 0
 
     def submit(self, works: list[Work]) -> None:
         for work in works:

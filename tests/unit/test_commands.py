@@ -167,8 +167,8 @@ def test_take_is_bounded_and_keeps_to_the_priorities_it_may_take() -> None:
 
 def test_take_reads_what_was_moved_and_what_is_left() -> None:
     parse = commands.take(KEYS, W, 3, []).parse
-    assert parse([b"taken", 1500, 7, [b"5", b"-10"], [PLAIN.encode()], 2]) == Taken(
-        lapsed=False, ids=[PLAIN], next_ms=1500, more=7, missing=[5, -10], promoted=2
+    assert parse([b"taken", 1_500_250, 7, [b"5", b"-10"], [PLAIN.encode()], 2]) == Taken(
+        lapsed=False, ids=[PLAIN], next_ms=1500.25, more=7, missing=[5, -10], promoted=2
     )
     assert parse([b"taken", 0, 0, [], [], 500]).next_ms == 0, "the next is due already"
     assert parse([b"lapsed", -1, 0, [], [], 0]) == Taken(True, [], None, 0, [], 0)
