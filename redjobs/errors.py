@@ -25,6 +25,7 @@ Errors of the server itself (out of memory, read-only, no permission) pass throu
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 
@@ -125,3 +126,27 @@ class Bury(Signal):
     def __init__(self, reason: str = "buried by its handler") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+# What the server answers ----------------------------------------------------------------------
+
+# redis-py tells which command of a pipeline it was, Redis 6.2 where in which script.
+_BEFORE = re.compile(
+    r"(?:Command # \d+ \(.*\) of pipeline caused error: )?"
+    r"(?:Error running script \(call to \w+\): (?:@user_script: ?\d+: )+)?",
+    re.DOTALL,
+)
+# Arguments are quoted behind the reason, and later versions say there where in which script it was.
+_BEHIND = re.compile(r",? with args|, args:| script: (?:[0-9a-f]{40}, )?on @user_script")
+#: For a command or a key, outside and inside of a script.
+_NO_RIGHT = re.compile(r"no permissions to|user executing the script can't", re.IGNORECASE)
+
+
+def reason_of(error: Exception) -> str:
+    """Why the server refused something, without the arguments that its text quotes: they may be secrets."""
+    text = str(error)
+    text = text[_BEFORE.match(text).end() :]  # type: ignore[union-attr]  # it matches ''
+    text = _BEHIND.split(text)[0]
+    if _NO_RIGHT.search(text):
+        text += " (`redjobs acl` prints the rights that each role needs)"
+    return text or type(error).__name__

@@ -5,6 +5,8 @@ Every key of a queue holds the hash tag `{queue}`, so that they share one slot o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from redjobs.ids import check_name
 
 DEFAULT_PREFIX = "redjobs"
@@ -18,6 +20,16 @@ def queues_key(prefix: str = DEFAULT_PREFIX) -> str:
     return f"{check_name('prefix', prefix)}:queues"
 
 
+def key_patterns(prefix: str = DEFAULT_PREFIX, queues: Iterable[str] = ()) -> list[str]:
+    """Globs for all keys of these queues and their shards and the set of names; or of all queues."""
+    if not (named := list(dict.fromkeys(queues))):
+        return [check_name("prefix", prefix) + ":*"]
+    bases = [Keys(name, prefix).base for name in named]
+    # No brace can stand in a name: only a shard of this queue fits.
+    bases += [base.replace("}", "/*}") for base in bases if "/" not in base]
+    return [queues_key(prefix), *(base + "*" for base in bases)]
+
+
 class Keys:
     """The keys of one queue."""
 
@@ -26,6 +38,7 @@ class Keys:
         "_levels_base",
         "_processing",
         "_unique",
+        "base",
         "cancels",
         "completed",
         "dead",
@@ -42,7 +55,8 @@ class Keys:
     def __init__(self, queue: str, prefix: str = DEFAULT_PREFIX) -> None:
         self.queue = check_name("queue", queue)
         self.prefix = check_name("prefix", prefix)
-        base = f"{prefix}:{{{queue}}}:"
+        #: What all of them begin with.
+        self.base = base = f"{prefix}:{{{queue}}}:"
         #: zset: id -> run_at ms
         self.scheduled = base + "scheduled"
         #: list: ids that are due, priority 0; taken at the right

@@ -40,13 +40,27 @@ class Kind:
 FAKE = Kind("fakeredis", None)
 
 
+#: Server programs, with colons between, instead of those that are found: scripts/versions sets it.
+SERVERS = "REDJOBS_TEST_SERVERS"
+#: The version of RESP that clients of tests speak; without it what redis-py likes best.
+PROTOCOL = "REDJOBS_TEST_PROTOCOL"
+
+
 @functools.cache
 def real_kinds() -> tuple[Kind, ...]:
-    """Valkey always, and the `redis-server` of this machine where it has one."""
-    binaries = [str(get_binary_path())]
-    if found := shutil.which("redis-server"):
-        binaries.append(found)
+    """Valkey always, and the `redis-server` of this machine where it has one; or those of `SERVERS`."""
+    binaries = told.split(":") if (told := os.environ.get(SERVERS)) else _found()
     return tuple(Kind(_name_of(binary), binary) for binary in binaries)
+
+
+def protocol() -> dict[str, Any]:
+    """What a client as a user makes one is told of `PROTOCOL`."""
+    return {"protocol": int(told)} if (told := os.environ.get(PROTOCOL)) else {}
+
+
+def _found() -> list[str]:
+    redis_server = shutil.which("redis-server")
+    return [str(get_binary_path()), *([redis_server] if redis_server else [])]
 
 
 def _name_of(binary: str) -> str:
@@ -92,7 +106,7 @@ class Server:
             client: redis.Redis = fakeredis.FakeRedis(server=self._fake, **options)
         else:
             retry = Retry(NoBackoff(), 0)
-            client = redis.Redis(unix_socket_path=str(self.socket), retry=retry, **options)
+            client = redis.Redis(unix_socket_path=str(self.socket), retry=retry, **protocol(), **options)
         self._clients.append(client)
         return client
 
@@ -144,7 +158,9 @@ def start(kind: Kind, home: Path, *options: str, env: dict[str, str] | None = No
     """Start a server that keeps its socket, log and data in `home`; the caller stops it."""
     socket = home / "socket"
     command = [str(kind.binary), "--port", "0", "--unixsocket", str(socket), "--dir", str(home)]
-    command += ["--save", "", "--enable-debug-command", "yes", *options]
+    command += ["--save", "", *options]
+    if not kind.name.startswith("redis-6"):  # DEBUG is always there
+        command += ["--enable-debug-command", "yes"]
     with (home / "log").open("wb") as log:
         # In a session of its own: Ctrl-C is for the tests, which stop it when they have looked at it.
         # It inherits what Python ignores, SIGXFSZ too: a limit of its files is an error, and not its death.

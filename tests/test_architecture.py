@@ -25,7 +25,7 @@ keys jobs embedded
 current retry commands snapshots connect wire shards
 registry
 calls flows
-sweeper inspector
+sweeper inspector access
 queue
 aio bulk
 redjobs
@@ -37,7 +37,7 @@ cli
 #: Units that are values and decisions: the same for ordinary code and for coroutines.
 PURE = {
     *("version", "errors", "lua", "clock", "ids", "hooks", "codec", "keys", "jobs", "current", "retry"),
-    *("commands", "snapshots", "registry", "calls", "flows", "sweeper", "shards"),
+    *("commands", "snapshots", "registry", "calls", "flows", "sweeper", "shards", "access"),
 }
 
 #: What may be imported from outside, beside the standard library.

@@ -43,7 +43,7 @@ from redjobs.commands import Command, Finished
 from redjobs.ids import new_id
 from redjobs.jobs import Claim, JobError, append_error
 from redjobs.keys import queues_key
-from tests.servers import Server
+from tests.servers import Server, protocol
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fakeredis
@@ -79,7 +79,7 @@ class Blocking:
 
 def async_client(server: Server) -> redis.asyncio.Redis:
     if server.real:
-        return redis.asyncio.Redis(unix_socket_path=str(server.socket))
+        return redis.asyncio.Redis(unix_socket_path=str(server.socket), **protocol())
     fake = server.client().connection_pool.connection_kwargs["server"]
     client: redis.asyncio.Redis = fakeredis.FakeAsyncRedis(server=fake)
     return client

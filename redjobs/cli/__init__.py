@@ -20,6 +20,11 @@ _COMMANDS = (
     Entry("check", "redjobs.cli.check", "Fail when jobs are late or dead: for monitoring."),
     Entry("sweep", "redjobs.cli.sweep", "Do the maintenance once that workers do by themselves."),
     Entry("clear", "redjobs.cli.clear", "Remove the jobs of a queue."),
+    Entry(
+        "acl",
+        "redjobs.cli.acl",
+        "Print the rights that a user of the server needs, and no more.",
+    ),
     Entry("server", "redjobs.cli.server", "Run the embedded server in the foreground."),
     Entry("demo", "redjobs.cli.demo", "Run the demo: a signup form that mails now and in three days."),
     Entry("completion", "redjobs.cli.completion", "Print what makes a shell complete redjobs."),

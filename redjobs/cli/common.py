@@ -102,6 +102,17 @@ class Target:
             self.client.close()
 
 
+def with_prefix(command: F) -> F:
+    """Give a command `--prefix`."""
+    return click.option(
+        "--prefix",
+        default=DEFAULT_PREFIX,
+        show_default=True,
+        envvar="REDJOBS_PREFIX",
+        help="What the names of all keys begin with.",
+    )(command)
+
+
 def connected(command: F) -> F:
     """Give a command `--url`, `--url-file` and `--prefix`, and call it with a `Target`."""
 
@@ -117,13 +128,7 @@ def connected(command: F) -> F:
         allow_from_autoenv=False,
         help="Read the URL from the first line of this file.",
     )
-    @click.option(
-        "--prefix",
-        default=DEFAULT_PREFIX,
-        show_default=True,
-        envvar="REDJOBS_PREFIX",
-        help="What the names of all keys begin with.",
-    )
+    @with_prefix
     @functools.wraps(command)
     def with_target(*args: Any, url: str | None, url_file: Path | None, prefix: str, **options: Any) -> Any:
         target = Target(_url(url, url_file), check_name("prefix", prefix))
@@ -146,10 +151,7 @@ def _url(url: str | None, url_file: Path | None) -> str | None:
     if url is not None and url_file is not None:
         raise click.UsageError("give --url or --url-file, not both")
     if url_file is not None:
-        try:
-            return url_file.read_text().partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"--url-file {url_file} cannot be read: {error}") from None
+        return first_line("--url-file", url_file)
     if url is not None and redact(url) != url:
         say(
             "redjobs: the URL on the command line holds a password, which everybody on this machine"
@@ -157,6 +159,14 @@ def _url(url: str | None, url_file: Path | None) -> str | None:
             err=True,
         )
     return url
+
+
+def first_line(option: str, path: Path) -> str:
+    """What a file holds that an option names. Raises SettingsError."""
+    try:
+        return path.read_text().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{option} {path} cannot be read: {error}") from None
 
 
 def as_json(command: F) -> F:

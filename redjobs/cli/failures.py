@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import IO, Any
 
 import click
 
 from redjobs.cli.text import printable_lines
-from redjobs.errors import EnqueueUnknown, JobNotFound, RedjobsError, ServerUnavailable
+from redjobs.errors import EnqueueUnknown, JobNotFound, RedjobsError, ServerUnavailable, reason_of
 
 
 class NotSo(click.ClickException):
@@ -44,12 +43,4 @@ def of_ours(error: RedjobsError) -> NotSo:
 
 def refused(error: Exception) -> Unavailable:
     """The failure that stands for an error that the server itself answered."""
-    return Unavailable(f"the server refuses: {scrub(str(error)) or type(error).__name__}")
-
-
-def scrub(text: str) -> str:
-    """An error of redis-py or the server without the arguments of the command, which may be secrets."""
-    text = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", text, flags=re.DOTALL)
-    for quote in (", with args", " with args beginning with", ", args:", " script: "):
-        text = text.partition(quote)[0]
-    return text
+    return Unavailable(f"the server refuses: {reason_of(error)}")

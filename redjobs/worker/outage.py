@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import time
 from collections import Counter
+
+from redjobs.errors import reason_of
 
 logger = logging.getLogger("redjobs.worker")
 
 _FIRST_SECONDS = 0.05
 _MOST_SECONDS = 2.0
-_ASIDE = re.compile(r" with args beginning with|, args: | script: ")
 
 
 class Outage:
@@ -43,8 +43,7 @@ class Outage:
 
         `what` was refused: one queue's trouble is not another's. Each reason is said once.
         """
-        # Arguments are quoted behind the reason, which may be secrets, and where in which script it was.
-        text = _ASIDE.split(str(error))[0]
+        text = reason_of(error)
         if text not in self._refusals.values():
             logger.error("the server refuses a command%s: %s", what and f" ({what})", text)
         self._refusals[what] = text

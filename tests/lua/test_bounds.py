@@ -33,19 +33,23 @@ def test_a_hundred_thousand_jobs_due_at_once_are_promoted_in_bounded_calls(lab: 
     print(f"{lab.server.kind}: {len(slow)} of {calls} calls took longer than 5 ms")
 
 
+#: The second is what Redis 6.2 calls its own.
+COMPACT = ("listpack", "ziplist")
+
+
 @pytest.mark.parametrize("options", [{}, {"key": "reminder:4711"}, {"max_attempts": 5, "timeout": 30}])
 def test_a_job_stays_compact_all_its_life(lab: Lab, options: dict[str, Any]) -> None:
     def encoding() -> str:
         return str(lab.redis.object("ENCODING", lab.keys.job(job)).decode())
 
     (job,) = lab.scheduled(**options)
-    assert encoding() == "listpack"
+    assert encoding() in COMPACT
     lab.fall_due(job)
     assert lab.take("w1") == [job]
     lab.run(commands.begin(lab.keys, "w1", "t" * 12, [job]))
-    assert encoding() == "listpack"
+    assert encoding() in COMPACT
     lab.run(commands.retry(lab.keys, lab.claim(job), HOUR))
-    assert encoding() == "listpack"
+    assert encoding() in COMPACT
 
 
 def test_memory_per_scheduled_job_is_small(lab: Lab) -> None:

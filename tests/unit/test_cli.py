@@ -18,7 +18,7 @@ import redjobs
 from redjobs import connect
 from redjobs.cli import cli
 from redjobs.cli import worker as worker_module
-from redjobs.cli.failures import of_ours, scrub
+from redjobs.cli.failures import of_ours
 from redjobs.cli.params import (
     DURATION,
     MOMENT,
@@ -286,21 +286,6 @@ def test_what_json_cannot_say_is_written_as_python_does() -> None:
     assert plain([1, {"a": None}]) == [1, {"a": None}]
     assert plain({(1, 2): b"x"}) == "{(1, 2): b'x'}"
     assert plain(float("nan")) == "nan"
-
-
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        (
-            "Command # 2 (EVALSHA f00 1 canary\n)(canary) of pipeline caused error: OOM command not allowed",
-            "OOM command not allowed",
-        ),
-        ("unknown command 'X', with args beginning with: 'canary' ", "unknown command 'X'"),
-        ("NOPERM this user has no permissions", "NOPERM this user has no permissions"),
-    ],
-)
-def test_errors_of_the_server_without_arguments(text: str, left: str) -> None:
-    assert scrub(text) == left
 
 
 def test_what_an_error_quotes_is_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:

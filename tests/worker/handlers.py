@@ -122,6 +122,18 @@ def open_gate(gate: str, after: int) -> None:
     note("end")
 
 
+def manage(url: str) -> None:
+    """A job that changes its mind about another one."""
+    queue = redjobs.Queue("nobody-serves-this", url=url)
+    planned = queue.options(key="managed").enqueue_in(timedelta(hours=1), record)
+    assert queue.options(key="managed").enqueue(record).id == planned.id
+    assert queue.reschedule(planned.id, 7_200.0)
+    assert queue.cancel("managed")
+    assert queue.cancel(queue.enqueue_in(timedelta(0), record).id)
+    queue.close()
+    note("end")
+
+
 def enqueue_more(url: str, count: int) -> None:
     """A job that leads to another, so many times."""
     if count:

@@ -1,0 +1,74 @@
+"""Users of a server with the rules that `redjobs acl` prints, or with one right less."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from click.testing import CliRunner
+
+from redjobs.access import Role
+from redjobs.cli import cli
+from tests.servers import Server
+
+PASSWORD = "correct horse battery staple"
+
+#: What servers say of a missing right: for a command, and for one inside a script.
+NO_RIGHT = "permissions to (run|access)|can't (run|access)"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of a server."""
+
+    server: Server
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The server's URL with this user's name and password."""
+        return f"unix://{self.name}:{PASSWORD.replace(' ', '%20')}@{self.server.socket}"
+
+    def client(self) -> redis.Redis:
+        """A client that has logged in."""
+        return self.server.client(username=self.name, password=PASSWORD)
+
+    def change(self, *rules: str) -> None:
+        """Take a right away, or give it."""
+        admin: Any = self.server.client()
+        admin.execute_command("ACL", "SETUSER", self.name, *rules)
+
+    def lacks(self, command: str) -> None:
+        """Take a command away. Redis 6.2 knows no `-command|subcommand`."""
+        self.change(f"-{command.partition('|')[0]}")
+
+    def may_again(self, command: str) -> None:
+        """Give it back."""
+        self.change(f"+{command}")
+
+
+def printed(home: Path, role: Role, *words: str) -> list[str]:
+    """The words of the line that `redjobs acl` prints."""
+    file = home / "password"
+    file.write_text(f"{PASSWORD}\n")
+    told = ["acl", role.value, "--password-file", str(file), *words]
+    result = CliRunner().invoke(cli, told, prog_name="redjobs", catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (line,) = result.stdout.splitlines()
+    return line.split(" ")
+
+
+@contextlib.contextmanager
+def account(server: Server, home: Path, role: Role, *words: str) -> Iterator[Account]:
+    """A user as the printed line makes one, until the end of the block."""
+    line = printed(home, role, *words)
+    admin: Any = server.client()
+    admin.execute_command(*line)
+    try:
+        yield Account(server, line[2])
+    finally:
+        admin.execute_command("ACL", "DELUSER", line[2])

@@ -1,0 +1,126 @@
+"""A worker as the user that `redjobs acl worker` prints: it can do all of its work, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from redjobs import Queue
+from redjobs.access import WISHES, Role, commands_for
+from redjobs.inspector import Inspector
+from tests.accounts import NO_RIGHT, Account, account
+from tests.cli import Cli
+from tests.lua.seeds import Lab
+from tests.servers import Server
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Start
+from tests.worker.runs import Runs
+
+
+@pytest.fixture
+def user(server: Server, tmp_path: Path) -> Iterator[Account]:
+    with account(server, tmp_path, Role.WORKER) as made:
+        yield made
+
+
+class Work:
+    """Jobs that together need all that a worker can do."""
+
+    def __init__(self, user: Account, queue: Queue, gate: Path) -> None:
+        self.queue = queue
+        self.lab = lab = Lab(user.server, queue.keys)
+        lab.redis.script_flush()
+        self.dead = lab.dead(2)
+        stranded = queue.enqueue(handlers.record, "stranded")
+        lab.take("gone")
+        lab.lose("gone")
+        self.done = [
+            stranded,
+            queue.enqueue(handlers.record, "plain"),
+            queue.options(key="keyed").enqueue(handlers.record, "keyed"),
+            queue.options(priority=5).enqueue(handlers.record, "low"),
+            queue.options(backoff=0.1).enqueue(handlers.fail_until, 2),
+            queue.enqueue(handlers.die, "exit", 1),
+            queue.enqueue(handlers.manage, user.url),
+        ]
+        self.kept = queue.options(result_ttl=60).enqueue(handlers.give, 7)
+        self.buried = queue.enqueue(handlers.bury)
+        self.cancelled = queue.enqueue_in(timedelta(seconds=0.2), handlers.clean_up, str(gate))
+
+    def is_over(self) -> bool:
+        """Whether everything has come to its end, also what the dead worker had."""
+        now = Inspector(self.lab.redis).queue(self.queue.name)
+        return now.scheduled == now.ready == now.processing == 0
+
+    def goes_on(self, runs: Runs) -> None:
+        """Cancel the job that waits, once it runs."""
+        if runs.count("start", job_id=self.cancelled.id):
+            self.queue.cancel(self.cancelled.id)
+
+
+def test_a_worker_has_all_the_rights_that_it_needs(
+    user: Account, queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    work = Work(user, queue, gate)
+    process = worker(url=user.url, queues=("default", "mail-*"), lease=2.0)
+    runs.wait("start", job_id=work.cancelled.id)
+    work.goes_on(runs)
+    wait_until(work.is_over, description="all jobs are done")
+    queue.enqueue(handlers.record, "after a rest")
+    runs.wait("end", "after a rest")
+    assert process.stop() == 0
+    assert process.count("refuses") == process.count("no permission") == 0, process.log
+    assert runs.count("cleanup", "JobCancelled") == 1
+    redjobs = Cli(user.server, queue.keys, env={"REDJOBS_URL": user.url})
+    assert redjobs.json("sweep", "--dead-age", "0.001")["total"]["trimmed"] == 3
+
+
+def test_a_worker_can_do_nothing_else(user: Account, queue: Queue) -> None:
+    client: Any = user.client()
+    for words in (
+        ("KEYS", "*"),
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "dir"),
+        ("ACL", "WHOAMI"),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("GET", "other:secret"),
+        ("HGETALL", "redjobs2:{default}:job:1"),
+        ("BRPOPLPUSH", "redjobs:{default}:ready", "other:list", "0"),
+    ):
+        with pytest.raises(redis.ResponseError, match=NO_RIGHT):
+            client.execute_command(*words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("denied", commands_for(Role.WORKER))
+def test_a_worker_without_a_right_says_so_and_loses_nothing(
+    user: Account, queue: Queue, worker: Start, runs: Runs, gate: Path, denied: str
+) -> None:
+    work = Work(user, queue, gate)
+    user.lacks(denied)
+    options = {"url": user.url, "queues": ("default", "mail-*"), "lease": 2.0}
+    process = worker(**options)
+
+    def is_noticed() -> bool:
+        work.goes_on(runs)
+        return work.is_over() if denied in WISHES else re.search(NO_RIGHT, process.log) is not None
+
+    wait_until(is_noticed, 20)
+    assert process.stop() == 0
+    if denied in WISHES:
+        assert process.count("refuses") == 0
+    user.may_again(denied)
+    gate.touch()
+    work.done.append(queue.enqueue(handlers.record, "last"))
+    process = worker(**options)
+    wait_until(work.is_over, 30, "all jobs are done")
+    assert process.stop() == 0
+    for job in work.done:
+        assert runs.count("end", job_id=job.id) >= 1
