@@ -1,4 +1,4 @@
-"""A short chaos run of everything, slow ones of each kind: what scripts/chaos does for minutes, in seconds."""
+"""A short chaos run of everything, and slow ones of each kind: scripts/chaos for seconds."""
 
 from __future__ import annotations
 
