@@ -20,7 +20,7 @@ from tests.chaos.verdict import figures, judge, table
 
 
 def main() -> int:
-    """0 where everything held, 1 where something did not."""
+    """0 where everything held, 1 where something did not, 130 where Ctrl-C came before the verdict."""
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--mix", choices=sorted(MIXES), default="all", help="what goes wrong (all)")
     parser.add_argument("--seconds", type=float, default=120.0, help="for how long (120)")
@@ -56,7 +56,11 @@ def main() -> int:
     # The proxy's, of connections whose other side was just killed.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     print(f"seed {seed}", file=sys.stderr, flush=True)
-    seen = run(settings, to_stderr, told.keep)
+    try:
+        seen = run(settings, to_stderr, told.keep)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: there is no verdict (seed {seed})", file=sys.stderr)
+        return 130
     to_stderr("")
     verdict = judge(seen)
     print(json.dumps(figures(seen, verdict), indent=2) if told.json else table(seen, verdict))
