@@ -136,7 +136,7 @@ def _complete(processing: str, token: str, ids: list[bytes]) -> tuple[Any, ...]:
 
 def _begin(processing: str, worker: str, token: str, ids: list[bytes]) -> tuple[Any, ...]:
     keys = [processing, _KEYS.workers, *[_KEYS.job(each.decode()) for each in ids]]
-    return ("EVALSHA", SCRIPTS["begin"].sha, len(keys), *keys, worker, token, *ids)
+    return ("EVALSHA", SCRIPTS["begin"].sha, len(keys), *keys, worker, token, 1, *ids)
 
 
 if __name__ == "__main__":
