@@ -28,15 +28,14 @@ from redjobs.calls import (
     options_of,
     run_at_of,
 )
-from redjobs.commands import Command
+from redjobs.drivers import LOST, AsyncDriver
 from redjobs.errors import ResultTimeout, SettingsError
-from redjobs.flows import Flow
 from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
-from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
+from redjobs.keys import DEFAULT_PREFIX, Keys
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
-from redjobs.settings import Server, resolve_url
+from redjobs.settings import resolve_url
 from redjobs.shards import Shards
 from redjobs.sweeper import SweepPolicy, SweepResult, sweep_all
 
@@ -44,56 +43,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_LOST = (redis.ConnectionError, redis.TimeoutError)
-
-
-class AsyncDriver:
-    """Awaits commands on one redis-py client."""
-
-    def __init__(self, client: redis.asyncio.Redis, server: Server | None) -> None:
-        self.client = client
-        self._server = server
-        self._answered = False
-        self._announced: set[str] = set()
-
-    async def run(self, command: Command[T]) -> T:
-        """Send a command, load its script where the server does not have it, read the reply."""
-        script, keys = command.script, command.keys
-        try:
-            try:
-                reply = await self.client.evalsha(script.sha, len(keys), *keys, *command.args)
-            except redis.exceptions.NoScriptError:
-                reply = await self.client.eval(script.text, len(keys), *keys, *command.args)
-        except _LOST as error:
-            if self._answered or self._server is None:
-                raise
-            raise connect.unavailable(self._server, error) from error
-        self._answered = True
-        return command.parse(reply)
-
-    async def drive(self, flow: Flow[T]) -> T:
-        """Run the commands that a flow yields; returns what it returns."""
-        reply: Any = None
-        while True:
-            try:
-                command = flow.send(reply)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            reply = await self.run(command)
-
-    async def announce(self, shards: Shards) -> None:
-        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
-        if not self._announced.issuperset(shards.names):
-            try:
-                await self.client.sadd(queues_key(shards.whole.prefix), *shards.names)
-            except _LOST as error:
-                if self._answered or self._server is None:
-                    raise
-                raise connect.unavailable(self._server, error) from error
-            self._answered = True
-            self._announced.update(shards.names)
 
 
 class AsyncQueue:
@@ -108,6 +57,7 @@ class AsyncQueue:
         prefix: str = DEFAULT_PREFIX,
         registry: Registry = shared_registry,
         shards: int = 1,
+        wait_replicas: int = 0,
     ) -> None:
         self.keys = Keys(name, prefix)
         self._shards = Shards(name, prefix, shards)
@@ -119,10 +69,10 @@ class AsyncQueue:
                 raise SettingsError(
                     "AsyncQueue takes a client of redis.asyncio; for others, use redjobs.Queue"
                 )
-            self._driver = AsyncDriver(client, None)
+            self._driver = AsyncDriver(client, None, wait_replicas)
         else:
             server = resolve_url(url)
-            self._driver = AsyncDriver(connect.connect_async(server), server)
+            self._driver = AsyncDriver(connect.connect_async(server), server, wait_replicas)
 
     @property
     def name(self) -> str:
@@ -207,7 +157,7 @@ class AsyncQueue:
             await self._driver.announce(self._shards)
             try:
                 return await self._driver.drive(flows.enqueue_spread(self._shards, jobs()))
-            except _LOST as error:
+            except LOST as error:
                 raise flows.enqueue_unknown(sent, error) from error
 
     async def get(self, id_or_key: str) -> Job:

@@ -52,6 +52,23 @@ class EnqueueUnknown(RedjobsError):
         self.job_ids = job_ids
 
 
+class NotReplicated(RedjobsError):
+    """Jobs are accepted, but too few replicas have confirmed that they have them.
+
+    They will run; only a failover right now might lose them. `job_ids` are theirs. Enqueueing again would
+    make others: use a unique key if you do.
+    """
+
+    def __init__(self, job_ids: list[str], confirmed: int, wanted: int) -> None:
+        shown = f"job {job_ids[0]} is" if len(job_ids) == 1 else f"{len(job_ids)} jobs are"
+        super().__init__(
+            f"{shown} accepted, not replicated: {confirmed} of {wanted} replicas confirmed within a second;"
+            " look at INFO replication, or ask for fewer with wait_replicas"
+        )
+        self.job_ids = tuple(job_ids)
+        self.confirmed = confirmed
+
+
 class HandlerError(RedjobsError):
     """This object cannot be a job: a lambda, a nested function, a builtin, a re-export."""
 

@@ -72,6 +72,10 @@ class JobOptions:
 
     def over(self, base: JobOptions) -> JobOptions:
         """These options, and those of `base` where these say nothing."""
+        if base == _NO_OPTIONS:
+            return self
+        if self == _NO_OPTIONS:  # nearly always
+            return base
         own = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         return replace(base, **own)
 

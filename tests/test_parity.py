@@ -11,8 +11,9 @@ import fakeredis
 import pytest
 
 from redjobs import AsyncQueue, Queue
-from redjobs.aio import AsyncDriver, AsyncJobFunction
-from redjobs.queue import Driver, JobFunction
+from redjobs.aio import AsyncJobFunction
+from redjobs.drivers import AsyncDriver, Driver
+from redjobs.queue import JobFunction
 
 PAIRS = [(Queue, AsyncQueue), (JobFunction, AsyncJobFunction), (Driver, AsyncDriver)]
 pairs = pytest.mark.parametrize(("sync", "asynchronous"), PAIRS, ids=["queue", "handler", "driver"])

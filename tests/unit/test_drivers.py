@@ -16,10 +16,9 @@ import pytest
 import redis
 
 from redjobs import AsyncQueue, Queue, call
-from redjobs.aio import AsyncDriver
 from redjobs.commands import SCRIPTS
+from redjobs.drivers import AsyncDriver, Driver
 from redjobs.errors import EnqueueUnknown, PayloadError, ServerUnavailable, SettingsError
-from redjobs.queue import Driver
 from redjobs.settings import Server
 
 SERVER = Server("redis://:hunter2@nowhere:6379/0", "argument")
@@ -47,14 +46,8 @@ class Client:
             raise answer
         return answer
 
-    def sadd(self, *args: Any) -> Any:
-        return self.answer("sadd", *args)
-
-    def evalsha(self, *args: Any) -> Any:
-        return self.answer("evalsha", *args)
-
-    def eval(self, *args: Any) -> Any:
-        return self.answer("eval", *args)
+    def execute_command(self, word: str, *args: Any) -> Any:
+        return self.answer(word.lower(), *args)
 
     @property
     def names(self) -> list[str]:
@@ -62,14 +55,8 @@ class Client:
 
 
 class AsyncClient(Client):
-    async def sadd(self, *args: Any) -> Any:
-        return self.answer("sadd", *args)
-
-    async def evalsha(self, *args: Any) -> Any:
-        return self.answer("evalsha", *args)
-
-    async def eval(self, *args: Any) -> Any:
-        return self.answer("eval", *args)
+    async def execute_command(self, word: str, *args: Any) -> Any:
+        return self.answer(word.lower(), *args)
 
 
 Make = Callable[..., tuple[Any, Client]]
