@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,13 +24,25 @@ def remind(user_id: int, template: str = "gentle") -> str:
     return f"{user_id} {template}"
 
 
+_runners: list[asyncio.Runner] = []
+
+
+@pytest.fixture(autouse=True)
+def event_loop() -> Iterator[None]:
+    """One for all calls of a test, as an AsyncQueue wants it."""
+    with asyncio.Runner() as runner:
+        _runners.append(runner)
+        yield
+        _runners.pop()
+
+
 def run(result: Any) -> Any:
     """The result of a call to either kind of handler."""
 
     async def wait() -> Any:
         return await result
 
-    return asyncio.run(wait()) if inspect.iscoroutine(result) else result
+    return _runners[-1].run(wait()) if inspect.iscoroutine(result) else result
 
 
 @pytest.fixture
