@@ -17,7 +17,7 @@ from redjobs import AsyncQueue, Queue, connect
 from redjobs.errors import EnqueueUnknown, ServerUnavailable
 from redjobs.settings import resolve_url
 from tests import invariants
-from tests.groups import SERVICE, Trio, trio
+from tests.groups import SERVICE, Node, Trio, trio
 from tests.waiting import wait_until
 from tests.worker.conftest import Start
 from tests.worker.handlers import record
@@ -30,6 +30,11 @@ def server() -> Iterator[Trio]:
         yield three
 
 
+def is_replica(node: Node) -> bool:
+    info: Any = node.client().info("replication")
+    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
+
+
 def fail_over(server: Trio) -> None:
     """As an operator does it: the former primary goes on as a replica."""
     before = server.primary
@@ -38,6 +43,7 @@ def fail_over(server: Trio) -> None:
     wait_until(lambda: server.primary is not before, 20, "another primary")
 
 
+@pytest.mark.row(19)
 def test_after_a_failover_all_go_on(server: Trio, queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker()
     queue.enqueue(record, "before")
@@ -59,6 +65,7 @@ def test_after_a_failover_all_go_on(server: Trio, queue: Queue, worker: Start, r
 
 
 @pytest.mark.slow
+@pytest.mark.row(19, 21)
 @pytest.mark.parametrize("round_", range(3))
 def test_what_was_acknowledged_and_replicated_runs(
     server: Trio, queue: Queue, worker: Start, runs: Runs, round_: int
@@ -79,9 +86,14 @@ def test_what_was_acknowledged_and_replicated_runs(
     wait_until(lambda: len(acknowledged) > 300)
     with between:  # on the connection of the last write: all before it is replicated, too
         assert queue.redis.wait(1, 5000) == 1
-        server.primary.kill()
+        former = server.primary
+        former.kill()
     already = len(acknowledged)
     wait_until(lambda: len(acknowledged) > already + 300, 30, "enqueues after the failover")
+    former.start()
+    wait_until(lambda: former.answers() and is_replica(former), 30, "the former primary is a replica")
+    already = len(acknowledged)
+    wait_until(lambda: len(acknowledged) > already + 300, 30, "enqueues when it is back")
     ends.set()
     producer.join(30)
 
@@ -91,6 +103,7 @@ def test_what_was_acknowledged_and_replicated_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.row(21)
 def test_a_primary_that_hangs_is_left(server: Trio, queue: Queue, worker: Start, runs: Runs) -> None:
     worker()
     queue.enqueue(record, "before")
@@ -116,6 +129,7 @@ def test_a_demoted_primary_is_a_lost_connection(server: Trio) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.row(21)
 def test_the_former_primary_is_left_while_it_still_takes_writes(server: Trio, queue: Queue) -> None:
     queue.enqueue(record, "before")
     former = server.primary
@@ -137,6 +151,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.row(37)
 @pytest.mark.parametrize("form", ["plain", "pipeline"])
 def test_an_interrupted_read_gives_nobody_a_wrong_reply(server: Trio, form: str) -> None:
     client = connect.connect_worker(resolve_url(server.url))
