@@ -6,7 +6,11 @@
     embedded://.redjobs        where redjobs[embedded] is installed: for development, said aloud once
     redis://localhost:6379/0   otherwise
 
-The first one that is set decides. Nothing here connects; `connect` does.
+The first one that is set decides. Nothing here connects; `connect` does. Several servers that
+are one have URLs with several hosts, which `redjobs.manyhosts` takes apart:
+
+    redis+sentinel://host1,host2:26379/mymaster/0
+    redis+cluster://host1:7001,host2:7002
 """
 
 from __future__ import annotations
@@ -20,13 +24,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from redjobs.errors import SettingsError
+from redjobs.manyhosts import Hosts, split_hosts
 
 logger = logging.getLogger("redjobs")
 
-SCHEMES = ("redis", "rediss", "unix", "embedded")
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
+SCHEMES = ("redis", "rediss", "unix", "embedded", *SENTINEL_SCHEMES)
 DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_DIRECTORY = ".redjobs"
 INSECURE_TLS = "REDJOBS_INSECURE_TLS"
@@ -51,6 +58,10 @@ _TLS_OPTIONS: dict[str, Callable[[str], object]] = {
     "ssl_cert_reqs": str,
     "ssl_check_hostname": str,
 }
+_SENTINEL_OPTIONS: dict[str, Callable[[str], object]] = {
+    "sentinel_username": str,
+    "sentinel_password": str,
+}
 # Options of redis-py that look harmless in a URL and are not.
 _REFUSED = {
     "decode_responses": "what redjobs stores is bytes, which decoding would break",
@@ -64,6 +75,9 @@ _TLS_CHECKS = {
 }
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
+
+_ONE_HOST = r"(\[[^\]]*\]|[^:/?#]*)(:\d*)?"
+_SOME_HOSTS = rf"{_ONE_HOST}(,{_ONE_HOST})*"
 
 _said: set[str] = set()
 _said_lock = threading.Lock()
@@ -82,6 +96,31 @@ class Server:
     @property
     def scheme(self) -> str:
         return self.url.partition("://")[0]
+
+    @property
+    def hosts(self) -> Hosts | None:
+        """Where the URL names several: Sentinels, or nodes of a cluster."""
+        return split_hosts(self.url, str(self)) if "+" in self.scheme else None
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.scheme.startswith("rediss")
+
+    @property
+    def can_fail_over(self) -> bool:
+        """Whether another server may take over."""
+        return self.is_sentinel or self.is_cluster
+
+    @property
+    def is_sentinel(self) -> bool:
+        """Whether Sentinels say which server is the primary."""
+        return self.scheme in SENTINEL_SCHEMES
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether each queue has a node of its own."""
+        return self.scheme in CLUSTER_SCHEMES
 
     def __str__(self) -> str:
         return redact(self.url)
@@ -128,19 +167,19 @@ def redact(url: str) -> str:
     if not separator:
         scheme, rest = "", url
     if not rest.startswith("/") and scheme.lower() != "embedded":
-        rest = _redact_user_part(rest)
+        rest = _redact_user_part(rest, _ONE_HOST if "+" not in scheme else _SOME_HOSTS)
     rest = re.sub(
         r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", r"\1***", rest, flags=re.IGNORECASE
     )
     return f"{scheme}{separator}{rest}"
 
 
-def _redact_user_part(rest: str) -> str:
+def _redact_user_part(rest: str, hosts: str) -> str:
     # A password with an unescaped / ? # or @ in it makes the URL unusable, and is then shown in an
     # error: so the last @ counts, not the one that a URL parser would take.
     before_query = rest.partition("?")[0]
     at = before_query.rfind("@")
-    if at < 0 and not re.match(r"(\[[^\]]*\]|[^:/?#]*)(:\d*)?([/?#]|$)", rest):
+    if at < 0 and not re.match(rf"{hosts}([/?#]|$)", rest):
         at = rest.rfind("@")
         at = len(rest) if at < 0 else at
     if at < 0:
@@ -160,8 +199,9 @@ def _parse(url: str, source: str, environ: Mapping[str, str]) -> Server:
         directory = _embedded_directory(url, rest, source)
         return Server(f"embedded://{quote(str(directory))}", source, directory)
     url = f"{scheme}://{rest}"
-    _check(url, source)
-    verify = scheme != "rediss" or not _insecure_tls(environ)
+    one = split_hosts(url, _where(url, source)).url if "+" in scheme else url
+    _check(one, source, url)
+    verify = not scheme.startswith("rediss") or not _insecure_tls(environ)
     if not verify:
         _say_once("insecure", f"${INSECURE_TLS} is set: the certificate of {redact(url)} is not checked")
     return Server(url, source, verify_tls=verify)
@@ -184,32 +224,42 @@ def _embedded_directory(url: str, rest: str, source: str) -> Path:
     return Path(unquote(rest)).expanduser().absolute()
 
 
-def _check(url: str, source: str) -> None:
-    """Refuse what redis-py would ignore, or report later and less clearly."""
+def _check(url: str, source: str, whole: str) -> None:
+    """Refuse what redis-py would ignore, or report later and less clearly.
+
+    `whole` is what was given: `url` has one of its hosts.
+    """
+    where = _where(whole, source)
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises ValueError when it is no number
     except ValueError:
         # The text of that error quotes a part of the URL, maybe of the password.
         raise SettingsError(
-            f"{_where(url, source)} cannot be read; a password with / ? # @ or : in it "
-            f"must be percent-encoded"
+            f"{where} cannot be read; a password with / ? # @ or : in it must be percent-encoded"
         ) from None
     if parts.fragment:
-        raise SettingsError(f"{_where(url, source)} has a # in it; write it as %23")
+        raise SettingsError(f"{where} has a # in it; write it as %23")
+    _check_path(parts, where)
+    known = dict(_OPTIONS)
+    if parts.scheme == "rediss":
+        known |= _TLS_OPTIONS
+    if whole.startswith(SENTINEL_SCHEMES):
+        known |= _SENTINEL_OPTIONS
+    if whole.startswith(CLUSTER_SCHEMES):
+        del known["db"]
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        _check_option(name, value, known, where)
+
+
+def _check_path(parts: SplitResult, where: str) -> None:
     if parts.scheme == "unix":
         if not parts.path or parts.hostname:
-            raise SettingsError(
-                f"{_where(url, source)} must name an absolute path, as in unix:///run/redis.sock"
-            )
+            raise SettingsError(f"{where} must name an absolute path, as in unix:///run/redis.sock")
     elif not re.fullmatch(r"/?\d*/?", parts.path):
         raise SettingsError(
-            f"{_where(url, source)}: what follows the host must be the number of a database, "
-            f"as in {DEFAULT_URL}"
+            f"{where}: what follows the host must be the number of a database, as in {DEFAULT_URL}"
         )
-    known = _OPTIONS | (_TLS_OPTIONS if parts.scheme == "rediss" else {})
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        _check_option(name, value, known, _where(url, source))
 
 
 def _check_option(name: str, value: str, known: Mapping[str, Callable[[str], object]], where: str) -> None:

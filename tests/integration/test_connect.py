@@ -19,6 +19,7 @@ import pytest
 import redis as redis_py
 
 from redjobs import connect, embedded
+from redjobs.connect import patience
 from redjobs.settings import Server, resolve_url
 from redjobs.version import __version__
 from tests.embedded_home import home_of_a_server, kill, server_of
@@ -45,8 +46,8 @@ def talker() -> Iterator[Talker]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three retries without pauses worth mentioning."""
-    monkeypatch.setattr(connect, "RETRIES", 3)
-    monkeypatch.setattr(connect._Patience, "pause_s", _without_pause(connect._Patience.pause_s))
+    monkeypatch.setattr(patience, "RETRIES", 3)
+    monkeypatch.setattr(patience.Patience, "pause_s", _without_pause(patience.Patience.pause_s))
 
 
 def _without_pause(judge: Callable[..., float]) -> Callable[..., float]:
@@ -103,7 +104,7 @@ def test_there_is_an_end_to_it(talker: Talker, both: Both) -> None:
     with pytest.raises(redis_py.ConnectionError):
         both.get(server_at(talker.url))
 
-    assert talker.gets == 1 + connect.RETRIES
+    assert talker.gets == 1 + patience.RETRIES
 
 
 @pytest.mark.usefixtures("quick")
@@ -112,11 +113,11 @@ def test_silence_is_a_loss_too(talker: Talker, both: Both) -> None:
     with pytest.raises(redis_py.TimeoutError):
         both.get(server_at(f"{talker.url}?socket_timeout=0.05"))
 
-    assert talker.gets == 1 + connect.RETRIES
+    assert talker.gets == 1 + patience.RETRIES
 
 
 def test_the_clock_ends_it_too(talker: Talker, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
     talker.deaf = True
     with pytest.raises(redis_py.TimeoutError):
         both.get(server_at(f"{talker.url}?socket_timeout=0.15"))
@@ -136,7 +137,7 @@ def test_retries_within_retries_do_not_multiply(
     with pytest.raises(redis_py.ConnectionError):
         both.get(server_at(talker.url), first=attempts.clear)
 
-    assert len(attempts) == connect.RETRIES
+    assert len(attempts) == patience.RETRIES
 
 
 def _counted(wrapped: Callable[[object], Any], attempts: list[object]) -> Callable[[object], Any]:

@@ -108,6 +108,8 @@ def test_embedded_urls_name_a_directory_and_nothing_else(url: str) -> None:
         "unix://user@/run/redis.sock?password=pw",
         "redis://[::1]:6379/0",
         "REDIS://localhost",
+        "redis+sentinel://a,b:26380,[::1]:1/mymaster",
+        "rediss+sentinel://u:p%2C@a/my%20master/3?sentinel_password=x&ssl_ca_certs=/x.pem&socket_timeout=2",
     ],
 )
 def test_urls_that_work(url: str) -> None:
@@ -120,7 +122,7 @@ def test_urls_that_work(url: str) -> None:
         ("localhost:6379", "did you mean redis://localhost:6379"),
         ("redsi://h", "did you mean redis://"),
         ("redi://h", "did you mean redis"),
-        ("redis+cluster://h", "redis://, rediss://, unix://, embedded://"),
+        ("redis+ring://h", "redis://, rediss://, unix://, embedded://"),
         ("http://h", "There are redis://"),
         ("redis://h:port", "percent-encoded"),
         ("redis://h/jobs", "number of a database"),
@@ -131,6 +133,17 @@ def test_urls_that_work(url: str) -> None:
         ("redis://h?decode_responses=True", "bytes"),
         ("redis://h?protocol=3", "protocol"),
         ("redis://h?retry_on_timeout=yes", "sent twice"),
+        ("redis+sentinel://a,b", "call the primary"),
+        ("redis+sentinel://a,b/0", "call the primary"),
+        ("redis+sentinel://a,b/jobs/one", "number of a database"),
+        ("redis+sentinel://a,b:c/jobs", "hosts cannot be read"),
+        ("redis+sentinel://a,b:99999/jobs", "hosts cannot be read"),
+        ("redis+sentinel:///jobs", "hosts cannot be read"),
+        ("redis+sentinel://a/jobs?sentinel_pasword=x", "did you mean sentinel_password"),
+        ("redis+sentinel://a/jobs?ssl_ca_certs=x", "unknown option 'ssl_ca_certs'"),
+        ("redis+sentinel://a/jobs#1", "%23"),
+        ("rediss+sentinel://a/jobs?ssl_cert_reqs=none", "REDJOBS_INSECURE_TLS"),
+        ("redis+sentinal://a/jobs", "did you mean redis+sentinel://"),
         ("unix://run/redis.sock", "absolute path"),
         ("unix://redis.sock", "absolute path"),
     ],
@@ -187,6 +200,11 @@ def test_the_checks_of_tls_are_switched_off_by_name_and_said_aloud(
         ("unix:///a:b@c", "unix:///a:b@c"),
         (":hunter2@h:6379", ":***@h:6379"),
         ("redis://:hunter2", "redis://:***"),
+        ("redis+sentinel://a:1,b:2,[::1]:3/m", "redis+sentinel://a:1,b:2,[::1]:3/m"),
+        (
+            "redis+sentinel://:hunter2@a:1,b/m?sentinel_password=hunter2",
+            "redis+sentinel://:***@a:1,b/m?sentinel_password=***",
+        ),
     ],
 )
 def test_passwords_are_replaced(url: str, shown: str) -> None:
@@ -196,7 +214,16 @@ def test_passwords_are_replaced(url: str, shown: str) -> None:
 @pytest.mark.parametrize("mark", list("/?#@:%&= "))
 @pytest.mark.parametrize(
     "form",
-    ["redis://:{}@h:1/0", "redis://user:{}@h", "{}@h", ":{}@h:1", "redsi://:{}@h", "rediss://u:{}@h?db=x"],
+    [
+        "redis+sentinel://:{}@a,b:1/m",
+        "redis+sentinel://u:{}@a",
+        "redis://:{}@h:1/0",
+        "redis://user:{}@h",
+        "{}@h",
+        ":{}@h:1",
+        "redsi://:{}@h",
+        "rediss://u:{}@h?db=x",
+    ],
 )
 def test_no_error_shows_any_part_of_a_password(form: str, mark: str) -> None:
     # Unescaped, such a password makes a URL that parsers split in the wrong place.
@@ -216,3 +243,17 @@ def test_a_server_does_not_show_its_password() -> None:
 
     assert "canary" not in f"{server} {server!r} {server.source}"
     assert str(server) == "redis://:***@h:1/0?password=***"
+
+
+def test_the_hosts_of_a_url() -> None:
+    server = resolve("rediss+sentinel://u:pw@a,b:26380,[::1]:1/my%20master/3?sentinel_password=x&db=4")
+    hosts = server.hosts
+
+    assert hosts is not None
+    assert hosts.addresses == (("a", 26379), ("b", 26380), ("::1", 1))
+    assert hosts.service == "my master"
+    assert hosts.credentials == (("password", "x"),)
+    assert hosts.url == "rediss://u:pw@a:26379/3?db=4"
+    assert "pw" not in f"{hosts} {hosts!r}"
+    assert server.is_tls and server.is_sentinel and not server.is_cluster
+    assert resolve("redis://h").hosts is None

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from redjobs import EnqueueUnknown, Queue, State, call, connect
+from redjobs import EnqueueUnknown, Queue, State, call
+from redjobs.connect import patience
 from tests.proxy import Proxy, command, script
 from tests.servers import Server
 from tests.waiting import wait_until
@@ -244,7 +245,7 @@ def test_a_ghost_of_a_worker_that_has_left(
 
 
 @pytest.mark.row(12)
-@pytest.mark.parametrize("times", [1, 4, pytest.param(connect.RETRIES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, 4, pytest.param(patience.RETRIES, marks=pytest.mark.slow)])
 def test_an_enqueue_whose_reply_was_lost_is_one_job(server: Server, proxy: Proxy, times: int) -> None:
     queue = Queue(url=proxy.url)
     rule = proxy.lose_reply(script("enqueue"), times=times)

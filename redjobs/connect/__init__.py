@@ -15,47 +15,40 @@ begin anew in the child).
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import socket
 import ssl
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import redis
 import redis.asyncio
 from redis import connection as sync_connection
 from redis.asyncio import connection as async_connection
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import EqualJitterBackoff, NoBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from redjobs import embedded
+from redjobs.connect import seeking
+from redjobs.connect.own import AsyncEmbeddedConnection, EmbeddedConnection
+from redjobs.connect.patience import LOST, PatientAsyncRetry, PatientRetry, chain
+from redjobs.connect.sentinel import Sentinels
 from redjobs.errors import ServerUnavailable, SettingsError
 from redjobs.settings import INSECURE_TLS, Server, embedded_is_installed, redact
 from redjobs.version import __version__
 
 CONNECT_TIMEOUT_S = 3.0
 SOCKET_TIMEOUT_S = 5.0
-RETRIES = 8
-"""Their pauses grow from 10 ms to 1 s, and take 1.6 to 3.3 seconds together."""
-PATIENCE_S = 10.0
-"""No attempt begins later than this after the first."""
 ASYNC_CONNECTIONS = 64
 """Of one asynchronous client. More coroutines than that wait for one another."""
 POOL_TIMEOUT_S = 20.0
-
-T = TypeVar("T")
 
 
 def connect(server: Server) -> redis.Redis:
     """A client for those who enqueue: what was lost is sent again, for a bounded time."""
     options = _sync_options(server)
     options.setdefault("socket_timeout", SOCKET_TIMEOUT_S)
-    options |= {"retry": _PatientRetry(), "retry_on_error": list(_LOST)}
+    options |= {"retry": PatientRetry(server.can_fail_over), "retry_on_error": list(LOST)}
     if "max_connections" in options:  # threads that exceed it wait instead of failing
         return _client(redis.BlockingConnectionPool, options | {"timeout": POOL_TIMEOUT_S})
     return _client(redis.ConnectionPool, options | {"max_connections": _NO_LIMIT})
@@ -66,7 +59,7 @@ def connect_async(server: Server) -> redis.asyncio.Redis:
     options = _async_options(server)
     options.setdefault("socket_timeout", SOCKET_TIMEOUT_S)
     options.setdefault("max_connections", ASYNC_CONNECTIONS)
-    options |= {"retry": _PatientAsyncRetry(), "retry_on_error": list(_LOST)}
+    options |= {"retry": PatientAsyncRetry(server.can_fail_over), "retry_on_error": list(LOST)}
     pool: Any = redis.asyncio.BlockingConnectionPool(**options, timeout=POOL_TIMEOUT_S)
     return redis.asyncio.Redis.from_pool(pool)
 
@@ -103,15 +96,15 @@ def check_client(client: Any) -> None:
 
 def unavailable(server: Server, error: Exception) -> ServerUnavailable:
     """What to raise when the first command fails: what is wrong, and the ways to get going."""
-    chain = _chain(error)
-    for each in chain:
+    errors = chain(error)
+    for each in errors:
         if isinstance(each, ServerUnavailable):
             return ServerUnavailable(str(each))
     where = f"{server} (from {server.source})"
     problem = (str(error) or type(error).__name__).replace(server.url, redact(server.url))
-    if any(isinstance(each, redis.AuthenticationError) for each in chain):
+    if any(isinstance(each, redis.AuthenticationError) for each in errors):
         return ServerUnavailable(f"the server at {where} does not let us in: {problem}")
-    if any(isinstance(each, ssl.SSLCertVerificationError) for each in chain):
+    if any(isinstance(each, ssl.SSLCertVerificationError) for each in errors):
         return ServerUnavailable(
             f"the certificate of the server at {where} is not trusted: {problem}\n"
             f"Name the certificate authority in the URL, ?ssl_ca_certs=/path/ca.pem. Where it is "
@@ -127,11 +120,6 @@ def unavailable(server: Server, error: Exception) -> ServerUnavailable:
     )
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what redis-py had made it of."""
-    return [each for each in (error, error.__cause__, error.__context__) if each is not None]
-
-
 # How a client is made
 
 
@@ -145,30 +133,48 @@ def _client(pool: Callable[..., Any], options: dict[str, Any]) -> redis.Redis:
 def _sync_options(server: Server) -> dict[str, Any]:
     if server.directory is not None:
         _check_installed()
-        options: dict[str, Any] = {
-            "connection_class": _EmbeddedConnection,
-            "directory": server.directory,
-        }
+        options: dict[str, Any] = {"connection_class": EmbeddedConnection, "directory": server.directory}
     else:
-        options = dict(sync_connection.parse_url(server.url))  # type: ignore[no-untyped-call]
-    kind = options.get("connection_class", sync_connection.Connection)
-    return options | _common_options(server, options, kind, redis.ConnectionPool)
+        options = dict(sync_connection.parse_url(_plain_url(server)))  # type: ignore[no-untyped-call]
+    options |= _common_options(server, options, redis.ConnectionPool)
+    if server.hosts:
+        kind = seeking.SeekingTlsConnection if server.is_tls else seeking.SeekingConnection
+        options |= {"connection_class": kind, "finder": _finder(server, options)}
+    return options
 
 
 def _async_options(server: Server) -> dict[str, Any]:
     if server.directory is not None:
         _check_installed()
         options: dict[str, Any] = {
-            "connection_class": _AsyncEmbeddedConnection,
+            "connection_class": AsyncEmbeddedConnection,
             "directory": server.directory,
         }
     else:
-        options = dict(async_connection.parse_url(server.url))
-    kind = options.get("connection_class", async_connection.Connection)
-    return options | _common_options(server, options, kind, redis.asyncio.ConnectionPool)
+        options = dict(async_connection.parse_url(_plain_url(server)))
+    options |= _common_options(server, options, redis.asyncio.ConnectionPool)
+    if server.hosts:
+        kind = seeking.AsyncSeekingTlsConnection if server.is_tls else seeking.AsyncSeekingConnection
+        options |= {"connection_class": kind, "finder": _finder(server, options)}
+    return options
 
 
-def _common_options(server: Server, given: Mapping[str, Any], kind: type, pool: type) -> dict[str, Any]:
+def _plain_url(server: Server) -> str:
+    """A URL that redis-py can read."""
+    hosts = server.hosts
+    return hosts.url if hosts else server.url
+
+
+def _finder(server: Server, options: Mapping[str, Any]) -> seeking.Finder:
+    """Who knows where the server is; asks with the TLS options of the URL."""
+    hosts = server.hosts
+    assert hosts is not None
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    tls |= {"ssl": server.is_tls, "protocol": 2}
+    return Sentinels(hosts, tls)
+
+
+def _common_options(server: Server, given: Mapping[str, Any], pool: type) -> dict[str, Any]:
     options: dict[str, Any] = {
         "socket_connect_timeout": given.get("socket_connect_timeout", CONNECT_TIMEOUT_S),
         # RESP3 would cost a round trip and a right (HELLO) more, and in redis-py 8 brings
@@ -176,22 +182,22 @@ def _common_options(server: Server, given: Mapping[str, Any], kind: type, pool: 
         "protocol": 2,
         "decode_responses": False,
     }
-    options |= _name_of_this_library(kind)
+    options |= _name_of_this_library()
     if "maint_notifications_config" in inspect.signature(pool).parameters:
         from redis.maint_notifications import MaintNotificationsConfig  # redis-py 6.4 and later
 
         options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
-    if server.scheme in ("redis", "rediss"):
+    if server.scheme.startswith("redis"):
         options["socket_keepalive"] = True
         options["socket_keepalive_options"] = _keepalive()
-    if server.scheme == "rediss":
+    if server.is_tls:
         # Older versions of redis-py do not compare the host's name by themselves.
         options["ssl_cert_reqs"] = "required" if server.verify_tls else "none"
         options["ssl_check_hostname"] = server.verify_tls
     return options
 
 
-def _name_of_this_library(kind: type) -> dict[str, Any]:
+def _name_of_this_library() -> dict[str, Any]:
     # Shown by CLIENT LIST. `client_name` would be the usual way, but a server that does not
     # permit CLIENT SETNAME refuses the connection then; this one is only a wish.
     try:
@@ -210,140 +216,3 @@ def _keepalive() -> dict[int, int]:
 def _check_installed() -> None:
     if not embedded_is_installed():
         raise SettingsError(embedded.NOT_INSTALLED)
-
-
-# The embedded server
-
-
-class EmbeddedUnavailable(ServerUnavailable, redis.ConnectionError):
-    """The embedded server cannot be started; a ConnectionError too, as workers wait that out."""
-
-
-class _EmbeddedConnection(sync_connection.UnixDomainSocketConnection):
-    """Starts the server where it is needed: so every reconnect revives one that was killed."""
-
-    def __init__(self, *, directory: Path, **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]
-        self._directory = directory
-
-    def _connect(self) -> socket.socket:
-        self.path = _ensure(self._directory)
-        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
-        return connected
-
-
-class _AsyncEmbeddedConnection(async_connection.UnixDomainSocketConnection):
-    def __init__(self, *, directory: Path, **options: Any) -> None:
-        super().__init__(**options)
-        self._directory = directory
-
-    async def _connect(self) -> None:
-        # A thread of its own: asyncio's shared ones may all be waiting for this connection.
-        threads = ThreadPoolExecutor(1)
-        try:
-            loop = asyncio.get_running_loop()
-            self.path = await loop.run_in_executor(threads, _ensure, self._directory)
-        finally:
-            threads.shutdown(wait=False)
-        await super()._connect()  # type: ignore[no-untyped-call]
-
-
-def _ensure(directory: Path) -> str:
-    try:
-        return str(embedded.ensure(directory))
-    except ServerUnavailable as error:
-        raise EmbeddedUnavailable(str(error)) from error
-
-
-# Retries
-
-
-# Read-only is what a former primary says after a failover: the name leads to the new one.
-_LOST = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError)
-# Versions before 6 try a connection again only for errors of the operating system.
-_RETRIED: Any = (*_LOST, OSError)
-
-
-def _hopeless(error: Exception) -> bool:
-    """Errors that another attempt would only repeat."""
-    hopeless = (redis.AuthenticationError, ServerUnavailable, ssl.SSLCertVerificationError)
-    return any(isinstance(each, hopeless) for each in _chain(error))
-
-
-class _Patience:
-    """How long one call may go on trying, and that a retry within a retry is none.
-
-    redis-py reconnects with retries inside each retry of a command, which multiplies them.
-    A connection, and so its copy of this object, is used by one caller at a time.
-    """
-
-    trying = False
-
-    def __init__(self) -> None:
-        self.backoff = EqualJitterBackoff(cap=1.0, base=0.01)
-
-    def pause_s(self, error: Exception, failures: int, started: float) -> float:
-        """How long to wait before the next attempt; raises the error when there is none."""
-        if _hopeless(error) or failures > RETRIES or time.monotonic() - started > PATIENCE_S:
-            raise error
-        return self.backoff.compute(failures)
-
-
-class _PatientRetry(Retry):
-    def __init__(self) -> None:
-        super().__init__(EqualJitterBackoff(), RETRIES, _RETRIED)
-        self._patience = _Patience()
-
-    def call_with_retry(
-        self,
-        do: Callable[[], T],
-        fail: Callable[..., Any],
-        is_retryable: Callable[[Exception], bool] | None = None,
-        with_failure_count: bool = False,
-    ) -> T:
-        if self._patience.trying:
-            return do()
-        started, failures = time.monotonic(), 0
-        self._patience.trying = True
-        try:
-            while True:
-                try:
-                    return do()
-                except self._supported_errors as error:
-                    if is_retryable and not is_retryable(error):
-                        raise
-                    failures += 1
-                    fail(*((error, failures) if with_failure_count else (error,)))
-                    time.sleep(self._patience.pause_s(error, failures, started))
-        finally:
-            self._patience.trying = False
-
-
-class _PatientAsyncRetry(AsyncRetry):
-    def __init__(self) -> None:
-        super().__init__(EqualJitterBackoff(), RETRIES, _RETRIED)
-        self._patience = _Patience()
-
-    async def call_with_retry(
-        self,
-        do: Callable[[], Awaitable[T]],
-        fail: Callable[..., Any],
-        is_retryable: Callable[[Exception], bool] | None = None,
-        with_failure_count: bool = False,
-    ) -> T:
-        if self._patience.trying:
-            return await do()
-        started, failures = time.monotonic(), 0
-        self._patience.trying = True
-        try:
-            while True:
-                try:
-                    return await do()
-                except self._supported_errors as error:
-                    if is_retryable and not is_retryable(error):
-                        raise
-                    failures += 1
-                    await fail(*((error, failures) if with_failure_count else (error,)))
-                    await asyncio.sleep(self._patience.pause_s(error, failures, started))
-        finally:
-            self._patience.trying = False

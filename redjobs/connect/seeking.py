@@ -1,0 +1,141 @@
+"""Connections that find out where their server is each time they are made.
+
+Which server is the right one, a `Finder` knows: Sentinels were asked, or nodes of a cluster. A
+connection that is sent away looks again, as if it had been lost: so pools, pipelines, retries and
+workers need to know nothing of it. redis-py's own connections for Sentinel are not used: they stay
+open when a read is interrupted, and the next caller gets that reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import redis
+from redis import connection as sync_connection
+from redis.asyncio import connection as async_connection
+from redis.exceptions import ResponseError
+
+from redjobs.manyhosts import Address
+
+
+class Elsewhere(redis.ConnectionError):
+    """This server is not, or no longer, the one to ask. What it refused was not run."""
+
+
+class Finder(Protocol):
+    """Knows where the server is. For any thread."""
+
+    def find(self) -> Address:
+        """Ask where it is now. Raises redis-py's ConnectionError."""
+
+    def is_stale(self) -> bool:
+        """Whether what is known is so old that `find` should be called, though nothing has happened."""
+
+    def is_home(self, address: Address) -> bool:
+        """Whether it is there, as far as is known."""
+
+    def sent_away(self, error: ResponseError) -> bool:
+        """Whether this refusal means that it is elsewhere, or will be."""
+
+
+class _Seeking:
+    """What the two kinds of synchronous connections have in common."""
+
+    def __init__(self, *, finder: Finder, **options: Any) -> None:
+        super().__init__(**options)
+        self._finder = finder
+        self._ready = False
+
+    def connect(self: Any) -> None:
+        super().connect()  # type: ignore[misc]
+        self._ready = True
+
+    def _connect(self: Any) -> socket.socket:
+        self._ready = False
+        self.host, self.port = self._finder.find()
+        connected: socket.socket = super()._connect()  # type: ignore[misc]
+        return connected
+
+    def send_packed_command(self: Any, *args: Any, **options: Any) -> None:
+        if self._sock is not None and self._ready:
+            if self._finder.is_stale():
+                # Who names the server may be gone while it is well.
+                with contextlib.suppress(redis.ConnectionError):
+                    self._finder.find()
+            if not self._finder.is_home((self.host, self.port)):
+                self.disconnect()
+                raise Elsewhere("another server has taken over")
+        super().send_packed_command(*args, **options)  # type: ignore[misc]
+
+    def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if not self._finder.sent_away(error):
+                raise
+            self.disconnect()
+            raise Elsewhere(str(error)) from error
+
+
+class SeekingConnection(_Seeking, sync_connection.Connection):
+    """Finds its server."""
+
+
+class SeekingTlsConnection(_Seeking, sync_connection.SSLConnection):
+    """Finds its server, and checks that server's certificate."""
+
+
+class _AsyncSeeking:
+    def __init__(self, *, finder: Finder, **options: Any) -> None:
+        super().__init__(**options)
+        self._finder = finder
+        self._ready = False
+
+    async def connect(self: Any) -> None:
+        await super().connect()  # type: ignore[misc]
+        self._ready = True
+
+    async def _connect(self: Any) -> None:
+        self._ready = False
+        self.host, self.port = await _find(self._finder)
+        await super()._connect()  # type: ignore[misc]
+
+    async def send_packed_command(self: Any, *args: Any, **options: Any) -> None:
+        if self.is_connected and self._ready:
+            if self._finder.is_stale():
+                with contextlib.suppress(redis.ConnectionError):
+                    await _find(self._finder)
+            if not self._finder.is_home((self.host, self.port)):
+                await self.disconnect(nowait=True)
+                raise Elsewhere("another server has taken over")
+        await super().send_packed_command(*args, **options)  # type: ignore[misc]
+
+    async def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if not self._finder.sent_away(error):
+                raise
+            await self.disconnect(nowait=True)
+            raise Elsewhere(str(error)) from error
+
+
+async def _find(finder: Finder) -> Address:
+    # A thread of its own: asyncio's shared ones may all be waiting for this connection.
+    threads = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(threads, finder.find)
+    finally:
+        threads.shutdown(wait=False)
+
+
+class AsyncSeekingConnection(_AsyncSeeking, async_connection.Connection):
+    """Finds its server."""
+
+
+class AsyncSeekingTlsConnection(_AsyncSeeking, async_connection.SSLConnection):
+    """Finds its server, and checks that server's certificate."""

@@ -1,0 +1,97 @@
+"""Sentinels say which of several servers is the primary now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import MasterDownError, ResponseError
+from redis.retry import Retry
+
+from redjobs.errors import ServerUnavailable
+from redjobs.manyhosts import Address, Hosts
+
+#: One Sentinel that does not answer shall not use up the patience: there are others.
+_SENTINEL_TIMEOUT_S = 1.0
+#: After a failover the former primary accepts writes for ten seconds if it lives, and loses them all
+#: when it is told: so Sentinels are asked now and then, though nothing has happened.
+_LOOK_AGAIN_S = 1.0
+#: What a primary says that was made a replica: to writes, to reads, and to calls that were blocked.
+_DEMOTED = (redis.ReadOnlyError, MasterDownError)
+_UNBLOCKED = "UNBLOCKED"
+
+
+class UnknownPrimary(ServerUnavailable, redis.ConnectionError):
+    """No Sentinel watches a primary of this name; a ConnectionError too, as workers wait that out."""
+
+
+class Sentinels:
+    """A Finder of the primary."""
+
+    def __init__(self, hosts: Hosts, options: Mapping[str, Any]) -> None:
+        self._hosts = hosts
+        self._options = {**options, **dict(hosts.credentials)}
+        #: Who answered last is asked first.
+        self._addresses = hosts.addresses
+        self._primary: Address | None = None
+        self._asked_at = 0.0
+
+    def find(self) -> Address:
+        """The primary's address. Asks one Sentinel after the other, up to a second each."""
+        problem: Exception | None = None
+        self._asked_at = time.monotonic()
+        for address in self._addresses:
+            try:
+                found = self._ask(address)
+            except redis.RedisError as error:
+                problem = error if not isinstance(problem, redis.AuthenticationError) else problem
+                continue
+            if found is not None:
+                self._addresses = (address, *(other for other in self._addresses if other != address))
+                self._primary = found
+                return found
+        if isinstance(problem, redis.AuthenticationError):
+            raise problem
+        if problem is not None:
+            raise redis.ConnectionError(f"no Sentinel of {self._hosts} names a primary: {problem}")
+        raise UnknownPrimary(f"the Sentinels at {self._hosts} watch no primary named {self._hosts.service!r}")
+
+    def is_stale(self) -> bool:
+        """Whether Sentinels were asked longer ago than a second."""
+        return time.monotonic() > self._asked_at + _LOOK_AGAIN_S
+
+    def is_home(self, address: Address) -> bool:
+        """Whether this was the primary when Sentinels were asked last."""
+        return address == self._primary
+
+    def sent_away(self, error: ResponseError) -> bool:
+        """Whether this is no primary any more."""
+        return isinstance(error, _DEMOTED) or str(error).startswith(_UNBLOCKED)
+
+    def _ask(self, address: Address) -> Address | None:
+        """What one Sentinel says; None where it does not know the name."""
+        host, port = address
+        client = redis.Redis(
+            host,
+            port,
+            **{
+                **self._options,
+                "socket_timeout": _SENTINEL_TIMEOUT_S,
+                "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
+                "retry": Retry(NoBackoff(), 0),
+            },
+        )
+        try:
+            told: Any = client.execute_command(  # type: ignore[no-untyped-call]
+                "SENTINEL GET-MASTER-ADDR-BY-NAME", self._hosts.service
+            )
+        finally:
+            client.close()
+        if told is None:
+            return None
+        # The callback of some versions of redis-py makes text of the host, and a number of the port.
+        name, number = told
+        return (name.decode() if isinstance(name, bytes) else name), int(number)

@@ -1,0 +1,279 @@
+"""Servers that are several: a primary with its replica and three Sentinels; a cluster of six nodes.
+
+All are Valkey on ports of 127.0.0.1, started here and ended here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.retry import Retry
+
+from tests.servers import real_kinds
+from tests.waiting import wait_until
+
+SERVICE = "jobs"
+
+
+def free_port() -> int:
+    """A port that nobody listens on, low enough for a cluster's bus on the port 10,000 higher."""
+    while True:
+        port = random.randint(20_000, 30_000)
+        with socket.socket() as probe, socket.socket() as bus, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
+            return port
+
+
+class Node:
+    """One server process on a port."""
+
+    def __init__(self, home: Path, *options: str, sentinel: bool = False) -> None:
+        self.port = free_port()
+        self._home = home / str(self.port)
+        self._home.mkdir()
+        self._command = [str(real_kinds()[0].binary)]
+        if sentinel:
+            config = self._home / "sentinel.conf"
+            config.write_text(f"port {self.port}\ndir {self._home}\nbind 127.0.0.1\n")
+            self._command += [str(config), "--sentinel"]
+        else:
+            self._command += ["--port", str(self.port), "--dir", str(self._home), "--bind", "127.0.0.1"]
+            self._command += ["--save", "", "--repl-diskless-sync-delay", "0", *options]
+        self._client: redis.Redis = redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again after it was killed."""
+        with (self._home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        # Ends the server when this process is killed and can do it no more.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", 'cat; kill "$1"', "guard", str(self.process.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def client(self) -> redis.Redis:
+        """A client without retries, always the same. It is closed with the node."""
+        return self._client
+
+    def answers(self) -> bool:
+        """Whether somebody listens."""
+        try:
+            return bool(self._client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def kill(self) -> None:
+        """As kill -9."""
+        self.process.kill()
+        self.process.wait()
+        self._guard.kill()
+        self._guard.communicate()
+
+    def close(self) -> None:
+        self._client.close()
+        self.kill()
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="redjobs-group-"))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class Trio:
+    """A primary, its replica, and three Sentinels that watch them."""
+
+    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
+        self.nodes = [Node(home), Node(home)]
+        self.sentinels = [Node(home, sentinel=True) for _ in range(3)]
+        for node in (*self.nodes, *self.sentinels):
+            stack.callback(node.close)
+            wait_until(node.answers, description=f"{node.address} answers")
+        primary, replica = self.nodes
+        replica.client().replicaof("127.0.0.1", str(primary.port))
+        wait_until(lambda: self.is_replicated, description="the replica has joined")
+        for sentinel in self.sentinels:
+            client: Any = sentinel.client()
+            client.sentinel_monitor(SERVICE, "127.0.0.1", primary.port, 2)
+            client.sentinel_set(SERVICE, "down-after-milliseconds", 1000)
+            client.sentinel_set(SERVICE, "failover-timeout", 5000)
+        wait_until(self._know_each_other, 15, "the Sentinels know each other")
+
+    def _know_each_other(self) -> bool:
+        told: list[Any] = [each.client().sentinel_master(SERVICE) for each in self.sentinels]
+        return {(one["num-other-sentinels"], one["num-slaves"]) for one in told} == {(2, 1)}
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(each.address for each in self.sentinels)}/{SERVICE}"
+
+    def client(self) -> redis.Redis:
+        """Of the primary."""
+        return self.primary.client()
+
+    @property
+    def primary(self) -> Node:
+        """The node that the first Sentinel calls so."""
+        sentinel: Any = self.sentinels[0].client()
+        _, port = sentinel.sentinel_get_master_addr_by_name(SERVICE)
+        return next(node for node in self.nodes if node.port == int(port))
+
+    @property
+    def replica(self) -> Node:
+        """The other one."""
+        return next(node for node in self.nodes if node is not self.primary)
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether the replica has all that the primary has."""
+        info: Any = self.nodes[1].client().info("replication")
+        return bool(info.get("master_link_status") == "up")
+
+
+@contextlib.contextmanager
+def trio() -> Iterator[Trio]:
+    """A primary, a replica and three Sentinels until the end of the block. Takes about two seconds."""
+    with _home() as home, contextlib.ExitStack() as stack:
+        yield Trio(home, stack)
+
+
+class Cluster:
+    """Three primaries with a replica each, and all slots."""
+
+    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
+        options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
+        options += ("--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no")
+        self.nodes = [Node(home, *options) for _ in range(6)]
+        for node in self.nodes:
+            stack.callback(node.close)
+            wait_until(node.answers, description=f"{node.address} answers")
+        self.ids = {node.port: self._ask(node, "CLUSTER MYID").decode() for node in self.nodes}
+        first, bounds = self.nodes[0], (0, 5461, 10923, 16384)
+        for number, node in enumerate(self.nodes[:3]):
+            self._ask(node, "CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            self._ask(node, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            self._ask(node, "CLUSTER MEET", "127.0.0.1", first.port)
+        wait_until(self._all_met, description="the nodes have met")
+        for primary, replica in zip(self.nodes[:3], self.nodes[3:], strict=True):
+            self._ask(replica, "CLUSTER REPLICATE", self.ids[primary.port])
+        wait_until(self.is_well, 20, "the cluster is well")
+
+    def _ask(self, node: Node, *words: Any) -> Any:
+        return _raw(node.port, *words)
+
+    def _all_met(self) -> bool:
+        return all(self._info(node)["cluster_known_nodes"] == "6" for node in self.nodes)
+
+    def _info(self, node: Node) -> dict[str, str]:
+        text: str = self._ask(node, "CLUSTER INFO").decode()
+        return dict(line.split(":", 1) for line in text.split() if ":" in line)
+
+    def is_well(self) -> bool:
+        """Whether all slots are served and all replicas have joined."""
+        alive = [node for node in self.nodes if node.process.poll() is None]
+        replicas: list[Any] = [node.client().info("replication") for node in alive]
+        joined = all(one.get("master_link_status", "up") == "up" for one in replicas)
+        return joined and all(self._info(node)["cluster_state"] == "ok" for node in alive)
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{self.nodes[0].address},{self.nodes[1].address}"
+
+    def client(self) -> redis.Redis:
+        """Of the node of the queue `default`."""
+        return self.home_of("{default}").client()
+
+    def home_of(self, key: str) -> Node:
+        """The node that serves this key, as a node that lives knows it."""
+        slot = key_slot(key.encode())
+        witness = next(node for node in self.nodes if node.process.poll() is None)
+        for start, end, primary, *_ in self._ask(witness, "CLUSTER SLOTS"):
+            if start <= slot <= end:
+                return next(node for node in self.nodes if node.port == primary[1])
+        raise AssertionError(f"nobody serves {key}")
+
+    def other_than(self, node: Node) -> Node:
+        """Another primary."""
+        return next(one for one in self.primaries if one is not node)
+
+    @property
+    def primaries(self) -> list[Node]:
+        """Those that live and serve slots."""
+        alive = [node for node in self.nodes if node.process.poll() is None]
+        return [node for node in alive if node.client().info("replication")["role"] == "master"]
+
+    def keys_of(self, key: str, node: Node) -> list[bytes]:
+        """The keys in the same slot as this one that a node has."""
+        found: list[bytes] = self._ask(node, "CLUSTER GETKEYSINSLOT", key_slot(key.encode()), 1000)
+        return found
+
+    def open_slot(self, key: str, source: Node, target: Node) -> int:
+        """Begin to move a slot key by key."""
+        slot = key_slot(key.encode())
+        self._ask(target, "CLUSTER SETSLOT", slot, "IMPORTING", self.ids[source.port])
+        self._ask(source, "CLUSTER SETSLOT", slot, "MIGRATING", self.ids[target.port])
+        return slot
+
+    def move_keys(self, key: str, source: Node, target: Node) -> int:
+        """Move the keys that are there; returns how many."""
+        moved = 0
+        while found := self.keys_of(key, source):
+            for name in found:
+                self._ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+            moved += len(found)
+        return moved
+
+    def close_slot(self, slot: int, target: Node) -> None:
+        """It has moved."""
+        for node in (target, *(each for each in self.primaries if each is not target)):
+            self._ask(node, "CLUSTER SETSLOT", slot, "NODE", self.ids[target.port])
+
+    def migrate(self, key: str, source: Node, target: Node) -> None:
+        """Valkey 9's way: all at once."""
+        slot = key_slot(key.encode())
+        self._ask(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.ids[target.port])
+        wait_until(lambda: self.home_of(key) is target, 20, "the slot has moved")
+
+
+def _raw(port: int, *words: Any) -> Any:
+    """A command and its reply as it is: redis-py's callbacks differ between versions."""
+    kind: Any = redis.Connection
+    connection = kind(port=port, protocol=2)
+    try:
+        first, *rest = words
+        connection.send_command(*str(first).split(), *rest)
+        return connection.read_response()
+    finally:
+        connection.disconnect()
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Six nodes until the end of the block. Takes some seconds."""
+    with _home() as home, contextlib.ExitStack() as stack:
+        yield Cluster(home, stack)

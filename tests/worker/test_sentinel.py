@@ -1,0 +1,211 @@
+"""A primary that fails, with Sentinels who name another: nobody has to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import ResponseError
+
+from redjobs import AsyncQueue, Queue, connect
+from redjobs.errors import EnqueueUnknown, ServerUnavailable
+from redjobs.settings import resolve_url
+from tests import invariants
+from tests.groups import SERVICE, Node, Trio, trio
+from tests.waiting import wait_until
+from tests.worker.conftest import Start
+from tests.worker.handlers import record
+from tests.worker.runs import Runs
+
+
+@pytest.fixture
+def server() -> Iterator[Trio]:
+    with trio() as three:
+        yield three
+
+
+def is_replica(node: Node) -> bool:
+    info: Any = node.client().info("replication")
+    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
+
+
+def fail_over(server: Trio) -> None:
+    """As an operator does it: the former primary goes on as a replica."""
+    before = server.primary
+    sentinel: Any = server.sentinels[0].client()
+    sentinel.execute_command("SENTINEL FAILOVER", SERVICE)
+    wait_until(lambda: server.primary is not before, 20, "another primary")
+
+
+@pytest.mark.row(19)
+def test_after_a_failover_all_go_on(server: Trio, queue: Queue, worker: Start, runs: Runs) -> None:
+    process = worker()
+    queue.enqueue(record, "before")
+    runs.wait("end", "before")
+
+    fail_over(server)
+    queue.enqueue(record, "after")
+    runs.wait("end", "after", timeout=20)
+
+    async def enqueue() -> None:
+        async_queue = AsyncQueue(url=server.url)
+        await async_queue.enqueue(record, "async")
+        await async_queue.close()
+
+    asyncio.run(enqueue())
+    runs.wait("end", "async")
+    assert process.stop() == 0
+    invariants.check(server.client())
+
+
+@pytest.mark.slow
+@pytest.mark.row(19, 21)
+@pytest.mark.parametrize("round_", range(3))
+def test_what_was_acknowledged_and_replicated_runs(
+    server: Trio, queue: Queue, worker: Start, runs: Runs, round_: int
+) -> None:
+    process = worker(threads=2)
+    acknowledged: list[str] = []
+    between, ends = threading.Lock(), threading.Event()
+
+    def load() -> None:
+        while not ends.is_set():
+            with between:
+                text = f"{round_}-{len(acknowledged)}"
+                queue.enqueue(record, text)
+                acknowledged.append(text)
+
+    producer = threading.Thread(target=load)
+    producer.start()
+    wait_until(lambda: len(acknowledged) > 300)
+    with between:  # on the connection of the last write: all before it is replicated, too
+        assert queue.redis.wait(1, 5000) == 1
+        former = server.primary
+        former.kill()
+    already = len(acknowledged)
+    wait_until(lambda: len(acknowledged) > already + 300, 30, "enqueues after the failover")
+    former.start()
+    wait_until(lambda: former.answers() and is_replica(former), 30, "the former primary is a replica")
+    already = len(acknowledged)
+    wait_until(lambda: len(acknowledged) > already + 300, 30, "enqueues when it is back")
+    ends.set()
+    producer.join(30)
+
+    wait_until(lambda: set(runs.texts()) >= set(acknowledged), 30, "all have run")
+    assert process.stop() == 0
+    invariants.check(server.client())
+
+
+@pytest.mark.slow
+@pytest.mark.row(21)
+def test_a_primary_that_hangs_is_left(server: Trio, queue: Queue, worker: Start, runs: Runs) -> None:
+    worker()
+    queue.enqueue(record, "before")
+    runs.wait("end", "before")
+    assert queue.redis.wait(1, 5000) == 1
+
+    server.primary.process.send_signal(signal.SIGSTOP)  # no connection is closed
+    try:
+        queue.enqueue(record, "after")
+    except EnqueueUnknown:  # the reply may have been lost; it is told so
+        queue.enqueue(record, "after")
+    runs.wait("end", "after", timeout=30)
+
+
+def test_a_demoted_primary_is_a_lost_connection(server: Trio) -> None:
+    client = connect.connect_worker(resolve_url(server.url))
+    client.set("key", "value")
+
+    server.primary.client().replicaof("127.0.0.1", str(server.replica.port))
+    with pytest.raises(redis.ConnectionError, match="read only"):  # nobody takes it for a refusal
+        client.set("key", "other")
+    client.close()
+
+
+@pytest.mark.slow
+@pytest.mark.row(21)
+def test_the_former_primary_is_left_while_it_still_takes_writes(server: Trio, queue: Queue) -> None:
+    queue.enqueue(record, "before")
+    former = server.primary
+    fail_over(server)
+    jobs = [queue.enqueue(record, "after")]
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        jobs.append(queue.enqueue(record, "after"))
+
+    assert former.client().info("replication")["role"] == "master"
+    there: Any = server.client().pipeline(transaction=False)
+    for job in jobs:
+        there.exists(queue.keys.job(job.id))
+    assert sum(there.execute()) > len(jobs) / 2  # all but those of the first second
+
+
+class Interrupted(Exception):
+    """What a signal handler may raise."""
+
+
+@pytest.mark.slow
+@pytest.mark.row(37)
+@pytest.mark.parametrize("form", ["plain", "pipeline"])
+def test_an_interrupted_read_gives_nobody_a_wrong_reply(server: Trio, form: str) -> None:
+    client = connect.connect_worker(resolve_url(server.url))
+    client.set("key", "value")
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            if form == "plain":
+                client.brpoplpush("from", "to", 3)
+            else:
+                pipe: Any = client.pipeline(transaction=False)
+                pipe.brpoplpush("from", "to", 3)
+                pipe.execute()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    client.lpush("from", "job")
+    assert client.get("key") == b"value"
+    assert client.ping() is True
+    client.close()
+
+
+@pytest.mark.slow
+def test_who_is_unknown_to_all_sentinels(server: Trio) -> None:
+    queue = Queue(url=server.url.replace(f"/{SERVICE}", "/others"))
+    started = time.monotonic()
+    with pytest.raises(ServerUnavailable, match="watch no primary named 'others'"):
+        queue.enqueue(record, "x")
+    assert time.monotonic() - started < 5
+    queue.close()
+
+
+@pytest.mark.slow
+def test_passwords_of_both_kinds(server: Trio) -> None:
+    for node in server.nodes:
+        node.client().config_set("masterauth", "canary-one")
+        node.client().config_set("requirepass", "canary-one")
+    for sentinel in server.sentinels:
+        client: Any = sentinel.client()
+        client.execute_command("ACL SETUSER default >canary-two")
+    hosts = server.url.partition("://")[2]
+
+    right = Queue(url=f"redis+sentinel://:canary-one@{hosts}?sentinel_password=canary-two")
+    assert right.enqueue(record, "x").created
+    right.close()
+
+    for url in (f"redis+sentinel://:canary-one@{hosts}?sentinel_password=canary-3",):
+        wrong = Queue(url=url)
+        with pytest.raises(ServerUnavailable) as caught:
+            wrong.enqueue(record, "x")
+        assert "canary" not in f"{caught.value}{wrong!r}{wrong.redis!r}"
+        assert isinstance(caught.value.__cause__, redis.AuthenticationError | ResponseError)
+        wrong.close()
