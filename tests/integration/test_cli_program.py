@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from redjobs import connect
 from redjobs.cli import cli
+from redjobs.connect import patience
 from redjobs.keys import Keys, queues_key
 from redjobs.queue import Queue
 from tests.cli import PROGRAM, Cli, environment
@@ -158,7 +158,7 @@ def test_no_server_is_exit_code_3_and_the_ways_to_get_going(nowhere: str, tmp_pa
 def test_every_command_says_so_when_no_server_answers(
     words: tuple[str, ...], nowhere: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect, "RETRIES", 0)
+    monkeypatch.setattr(patience, "RETRIES", 0)
     monkeypatch.chdir(home)
     monkeypatch.setattr(sys, "path", list(sys.path))
     result = CliRunner().invoke(cli, [*words, "--url", nowhere])

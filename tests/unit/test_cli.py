@@ -15,7 +15,6 @@ import pytest
 from click.testing import CliRunner
 
 import redjobs
-from redjobs import connect
 from redjobs.cli import cli
 from redjobs.cli import worker as worker_module
 from redjobs.cli.failures import of_ours
@@ -28,6 +27,7 @@ from redjobs.cli.params import (
     queues_and_weights,
 )
 from redjobs.cli.text import age, distance, plain, printable, printable_lines, some
+from redjobs.connect import patience
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
 from redjobs.sweeper import SweepPolicy
@@ -318,7 +318,7 @@ def test_version() -> None:
 def test_a_password_on_the_command_line_is_warned_of_and_never_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connect, "RETRIES", 0)
+    monkeypatch.setattr(patience, "RETRIES", 0)
     result = CliRunner().invoke(cli, ["status", "--url", "redis://user:canary@127.0.0.1:1/0"])
     assert result.exit_code == 3
     assert "$REDJOBS_URL or --url-file" in result.stderr
@@ -328,7 +328,7 @@ def test_a_password_on_the_command_line_is_warned_of_and_never_repeated(
 
 
 def test_the_url_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "RETRIES", 0)
+    monkeypatch.setattr(patience, "RETRIES", 0)
     file = tmp_path / "url"
     file.write_text("redis://user:canary@127.0.0.1:1/7\n\n")
     result = CliRunner().invoke(cli, ["status", "--url-file", str(file)])
