@@ -28,7 +28,8 @@ from redjobs.calls import (
     options_of,
     run_at_of,
 )
-from redjobs.drivers import LOST, AsyncDriver
+from redjobs.dialogue import LOST
+from redjobs.drivers import AsyncDriver
 from redjobs.errors import ResultTimeout, SettingsError
 from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys

@@ -10,31 +10,27 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError, ResponseError
 
-from redjobs import connect
-from redjobs.commands import SCRIPTS, Command
-from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
-from redjobs.flows import Flow
-from redjobs.jobs import Job
-from redjobs.keys import queues_key
+from redjobs.commands import Command
+from redjobs.dialogue import LOST, Dialogue, made
+from redjobs.flows import Ahead, Flow
 from redjobs.settings import Server
 from redjobs.shards import Shards
-from redjobs.wire import Words, exchange, exchange_async
+from redjobs.wire import AsyncStream, Stream, Words, exchange, exchange_async
 
 T = TypeVar("T")
 
-LOST = (redis.ConnectionError, redis.TimeoutError)
-
+#: So many commands are under way at most: of those that enqueue many jobs, a thousand jobs.
+_AHEAD = 4
 #: So many callers share a round trip at most.
 _MOST = 200
-#: How long replicas have to confirm that they have an accepted job.
-REPLICAS_MS = 1_000
 
 _Waiting = tuple[list[Words], "asyncio.Future[list[Any]]"]
 
@@ -54,52 +50,7 @@ class _Asked:
         self.appointed = False
 
 
-class _Server:
-    """What both drivers know of their server, and what they say to it and of it."""
-
-    def __init__(self, server: Server | None, replicas: int) -> None:
-        if replicas < 0:
-            raise SettingsError(f"wait_replicas is a number of replicas, not {replicas!r}")
-        self._server = server
-        self._replicas = replicas
-        #: Whether it has answered yet: before, a lost connection is a mistake in the settings.
-        self._answered = False
-        self._announced: set[str] = set()
-
-    def _words(self, command: Command[Any], *, known: bool = True) -> list[Words]:
-        """What to send for a command: its script by hash or as a text, and WAIT where it enqueues."""
-        script = ("EVALSHA", command.script.sha) if known else ("EVAL", command.script.text)
-        words: list[Words] = [(*script, len(command.keys), *command.keys, *command.args)]
-        if self._replicas and command.script is SCRIPTS["enqueue"]:
-            words.append(("WAIT", self._replicas, REPLICAS_MS))
-        return words
-
-    def _read(self, command: Command[T], replies: list[Any]) -> T:
-        """What the replies say. Raises the server's error, and NotReplicated."""
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        found = command.parse(replies[0])
-        if len(replies) > 1 and replies[1] < self._replicas:
-            ids = [job.id for job in cast(list[Any], found) if isinstance(job, Job)]
-            if ids:
-                raise NotReplicated(ids, replies[1], self._replicas)
-        return found
-
-    def _lost(self, error: Exception) -> ServerUnavailable | None:
-        """What to raise in place of a lost connection; None: the error itself."""
-        if self._answered or self._server is None:
-            return None
-        return connect.unavailable(self._server, error)
-
-    def _announcement(self, shards: Shards) -> Words | None:
-        """What lets the CLI and the dashboard know the queue's name; once per process and queue."""
-        if self._announced.issuperset(shards.names):
-            return None
-        return ("SADD", queues_key(shards.whole.prefix), *shards.names)
-
-
-class Driver(_Server):
+class Driver(Dialogue):
     """Runs commands on one redis-py client. For any thread; survives a fork."""
 
     def __init__(self, client: redis.Redis, server: Server | None, replicas: int = 0) -> None:
@@ -127,10 +78,51 @@ class Driver(_Server):
         reply: Any = None
         try:
             while True:
-                reply = self.run(flow.send(reply))
+                wanted = flow.send(reply)
+                reply = self._run_ahead(wanted.commands) if isinstance(wanted, Ahead) else self.run(wanted)
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def _run_ahead(self, commands: Iterator[Command[T]]) -> list[T]:
+        """Run commands in their order; while the server works on one, the next is made and sent."""
+        # The first one alone: most often there is no other, and it brings the script.
+        answers = [self.run(command) for command in islice(commands, 1)]
+        under_way = deque(islice(commands, 1))
+        problem = self._stream(commands, under_way, answers) if under_way and self._pool else None
+        # What was lost on the way is sent again, and tried as often as any other call.
+        answers += [self.run(command) for command in under_way]
+        if problem is not None:
+            raise problem
+        return answers + [self.run(command) for command in commands]
+
+    def _stream(
+        self, commands: Iterator[Command[T]], under_way: deque[Command[T]], answers: list[T]
+    ) -> Exception | None:
+        """Until all are answered, one cannot be made (which is returned), or the connection is lost."""
+        stream, problem = None, None
+        try:
+            stream = Stream(self._pool)
+            stream.send(self._words(under_way[0]))
+            more: Command[T] | None = under_way[0]
+            while under_way:
+                while more is not None and problem is None and len(under_way) < _AHEAD:
+                    more, problem = made(commands)
+                    if more is not None:
+                        under_way.append(more)
+                        stream.send(self._words(more))
+                replies = stream.read(len(self._words(under_way[0])))
+                answers.append(self._of_stream(under_way.popleft(), replies))
+        except LOST:
+            pass
+        finally:
+            if stream is not None:
+                stream.close()
+        return problem
+
+    def _of_stream(self, command: Command[T], replies: list[Any]) -> T:
+        known = not isinstance(replies[0], NoScriptError)
+        return self._read(command, replies) if known else self.run(command)
 
     def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""
@@ -230,7 +222,7 @@ def _interrupted() -> redis.ConnectionError:
     return redis.ConnectionError("the thread that sent this together with its own call was interrupted")
 
 
-class AsyncDriver(_Server):
+class AsyncDriver(Dialogue):
     """Awaits commands on one redis-py client. For one event loop."""
 
     def __init__(self, client: redis.asyncio.Redis, server: Server | None, replicas: int = 0) -> None:
@@ -254,11 +246,54 @@ class AsyncDriver(_Server):
         reply: Any = None
         while True:
             try:
-                command = flow.send(reply)
+                wanted = flow.send(reply)
             except StopIteration as stop:
                 result: T = stop.value
                 return result
-            reply = await self.run(command)
+            if isinstance(wanted, Ahead):
+                reply = await self._run_ahead(wanted.commands)
+            else:
+                reply = await self.run(wanted)
+
+    async def _run_ahead(self, commands: Iterator[Command[T]]) -> list[T]:
+        """Run commands in their order; while the server works on one, the next is made and sent."""
+        # The first one alone: most often there is no other, and it brings the script.
+        answers = [await self.run(command) for command in islice(commands, 1)]
+        under_way = deque(islice(commands, 1))
+        problem = await self._stream(commands, under_way, answers) if under_way and self._pool else None
+        # What was lost on the way is sent again, and tried as often as any other call.
+        answers += [await self.run(command) for command in under_way]
+        if problem is not None:
+            raise problem
+        return answers + [await self.run(command) for command in commands]
+
+    async def _stream(
+        self, commands: Iterator[Command[T]], under_way: deque[Command[T]], answers: list[T]
+    ) -> Exception | None:
+        """Until all are answered, one cannot be made (which is returned), or the connection is lost."""
+        stream, problem = None, None
+        try:
+            stream = await AsyncStream.open(self._pool)
+            await stream.send(self._words(under_way[0]))
+            more: Command[T] | None = under_way[0]
+            while under_way:
+                while more is not None and problem is None and len(under_way) < _AHEAD:
+                    more, problem = made(commands)
+                    if more is not None:
+                        under_way.append(more)
+                        await stream.send(self._words(more))
+                replies = await stream.read(len(self._words(under_way[0])))
+                answers.append(await self._of_stream(under_way.popleft(), replies))
+        except LOST:
+            pass
+        finally:
+            if stream is not None:
+                await stream.close()
+        return problem
+
+    async def _of_stream(self, command: Command[T], replies: list[Any]) -> T:
+        known = not isinstance(replies[0], NoScriptError)
+        return self._read(command, replies) if known else await self.run(command)
 
     async def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
@@ -20,7 +20,20 @@ from redjobs.registry import Registry
 from redjobs.shards import Shards
 
 T = TypeVar("T")
-Flow = Generator[Command[Any], Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Commands of which the next is made and sent while the server works on the last one.
+
+    Only what may be sent twice: after a lost connection all that is unanswered is sent again. The answer
+    is a list of all answers.
+    """
+
+    commands: Iterator[Command[Any]]
+
+
+Flow = Generator[Command[Any] | Ahead, Any, T]
 
 #: So many jobs are spread over the parts of a sharded queue at a time.
 _SPREAD = 4_000
@@ -39,17 +52,33 @@ _VERDICTS = {
 
 
 def enqueue(keys: Keys, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
-    """One round trip per thousand jobs, and two more for each whose unique key is taken."""
+    """One call per `ENQUEUE_BATCH` jobs, and two more for each whose unique key is taken."""
     waiting = iter(jobs)
-    enqueued: list[Job] = []
-    while batch := list(islice(waiting, ENQUEUE_BATCH)):
-        replies: list[Job | Duplicate] = yield commands.enqueue(keys, batch)
-        for job, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, Duplicate):
-                enqueued.append((yield from _existing(keys, job, reply.holder)))
-            else:
-                enqueued.append(reply)
-    return enqueued
+    keyed: list[NewJob] = []
+
+    def calls() -> Iterator[Command[list[Job | Duplicate]]]:
+        while batch := list(islice(waiting, ENQUEUE_BATCH)):
+            keyed.extend(job for job in batch if job.options.key)
+            yield commands.enqueue(keys, batch)
+
+    answers: list[list[Job | Duplicate]] = yield Ahead(calls())
+    enqueued = [reply for answer in answers for reply in answer]
+    if not keyed:
+        return cast(list[Job], enqueued)
+    return (yield from _with_holders(keys, enqueued, iter(keyed)))
+
+
+def _with_holders(keys: Keys, enqueued: list[Job | Duplicate], keyed: Iterator[NewJob]) -> Flow[list[Job]]:
+    """The jobs, and in place of each duplicate the job that holds its key."""
+    jobs: list[Job] = []
+    for reply in enqueued:
+        if isinstance(reply, Duplicate):
+            jobs.append((yield from _existing(keys, next(keyed), reply.holder)))
+            continue
+        if reply.options.key:
+            next(keyed)
+        jobs.append(reply)
+    return jobs
 
 
 def _existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:

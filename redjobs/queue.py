@@ -27,7 +27,8 @@ from redjobs.calls import (
     options_of,
     run_at_of,
 )
-from redjobs.drivers import LOST, Driver
+from redjobs.dialogue import LOST
+from redjobs.drivers import Driver
 from redjobs.errors import ResultTimeout, SettingsError
 from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys
@@ -156,7 +157,7 @@ class Queue:
         return self._enqueue([call_at(args, kwargs)])[0]
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
-        """Enqueue many calls, a thousand per round trip: `enqueue_many(call(fn, n) for n in ...)`.
+        """Enqueue many calls, a thousand at a time: `enqueue_many(call(fn, n) for n in ...)`.
 
         A call may have its own time and options: `call(fn, n).in_(delay).with_options(key=...)`.
         When an error stops it half-way, the thousands that were sent before stay enqueued.

@@ -97,3 +97,64 @@ async def _read_async(connection: Any) -> Any:
         return await connection.read_response()
     except ResponseError as error:
         return error
+
+
+class Stream:
+    """One connection on which several commands may be under way; replies come in their order.
+
+    Close it in any case: with replies unread, the connection is given up. Raises what `exchange` does,
+    after a single attempt.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._connection = borrow(pool)
+        self._unread = 0
+
+    def send(self, calls: Sequence[Words]) -> None:
+        """Send commands together."""
+        self._unread += len(calls)
+        self._connection.send_packed_command(self._connection.pack_commands(calls))
+
+    def read(self, count: int) -> list[Any]:
+        """The replies to the next so many commands; an error of the server stands in its command's place."""
+        replies = [_read(self._connection) for _ in range(count)]
+        self._unread -= count
+        return replies
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._unread:
+            self._connection.disconnect()
+        self._pool.release(self._connection)
+
+
+class AsyncStream:
+    """`Stream` for coroutines."""
+
+    def __init__(self, pool: Any, connection: Any) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._unread = 0
+
+    @classmethod
+    async def open(cls, pool: Any) -> AsyncStream:
+        """One over a connection of this pool."""
+        return cls(pool, await pool.get_connection(*_TOLD))
+
+    async def send(self, calls: Sequence[Words]) -> None:
+        """As `Stream.send`."""
+        self._unread += len(calls)
+        await self._connection.send_packed_command(self._connection.pack_commands(calls))
+
+    async def read(self, count: int) -> list[Any]:
+        """As `Stream.read`."""
+        replies = [await _read_async(self._connection) for _ in range(count)]
+        self._unread -= count
+        return replies
+
+    async def close(self) -> None:
+        """As `Stream.close`."""
+        if self._unread:
+            await self._connection.disconnect(nowait=True)
+        await self._pool.release(self._connection)

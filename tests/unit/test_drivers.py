@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from redjobs import AsyncQueue, Queue, call
-from redjobs.commands import SCRIPTS
+from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
 from redjobs.drivers import AsyncDriver, Driver
 from redjobs.errors import EnqueueUnknown, PayloadError, ServerUnavailable, SettingsError
 from redjobs.settings import Server
@@ -171,10 +171,11 @@ def test_so_it_does_when_the_script_had_to_be_sent_whole(make: Make, error: Exce
 
 
 def test_of_many_jobs_all_that_were_sent_are_named(make: Make) -> None:
-    queue, _ = make(1, [NOW, [b"ready"] * 1000, []], redis.TimeoutError("timed out"))
-    with pytest.raises(EnqueueUnknown, match="1500 jobs") as caught:
-        run(queue.enqueue_many(call(send, n) for n in range(1500)))
-    assert len(set(caught.value.job_ids)) == 1500
+    count = ENQUEUE_BATCH + 50
+    queue, _ = make(1, [NOW, [b"ready"] * ENQUEUE_BATCH, []], redis.TimeoutError("timed out"))
+    with pytest.raises(EnqueueUnknown, match=f"{count} jobs") as caught:
+        run(queue.enqueue_many(call(send, n) for n in range(count)))
+    assert len(set(caught.value.job_ids)) == count
 
 
 @lost

@@ -286,6 +286,7 @@ def test_many_that_were_enqueued_into_the_void_are_there_once(server: Server, pr
 @pytest.mark.slow
 def test_who_never_hears_of_its_job_is_told_the_truth(server: Server, proxy: Proxy, queue: Queue) -> None:
     far = Queue(url=proxy.url)
+    queue.cancel(queue.enqueue(handlers.record).id)  # so that the server knows the script
     rule = proxy.lose_reply(script("enqueue"), times=99)
     with pytest.raises(EnqueueUnknown) as told:
         far.enqueue(handlers.record)
