@@ -150,7 +150,7 @@ class Bury(Signal):
 # redis-py tells which command of a pipeline it was, Redis 6.2 where in which script.
 _BEFORE = re.compile(
     r"(?:Command # \d+ \(.*\) of pipeline caused error: )?"
-    r"(?:Error running script \(call to \w+\): (?:@user_script: ?\d+: )+)?",
+    r"(?:Error running script \(call to \w+\): (?:@user_script: ?\d+: )+-?)?",
     re.DOTALL,
 )
 # Arguments are quoted behind the reason, and later versions say there where in which script it was.

@@ -100,6 +100,15 @@ class Server:
         assert self._process is not None, "fakeredis is no process"
         return self._process.pid
 
+    @property
+    def append_only_file(self) -> Path:
+        """Where it writes its log, if it was started with one."""
+        assert self.socket is not None, "fakeredis has no files"
+        home = self.socket.parent
+        # Redis 6.2 has one file, and no directory.
+        (log,) = [*home.glob("appendonlydir/*.incr.aof"), *home.glob("appendonly.aof")]
+        return log
+
     def client(self, **options: Any) -> redis.Redis:
         """A new client without retries: a test sees each error. It is closed with the server."""
         if self.socket is None:

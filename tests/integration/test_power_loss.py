@@ -34,20 +34,12 @@ def server(kind: Kind) -> Iterator[Server]:
         yield alone
 
 
-def log_of(server: Server) -> Path:
-    assert server.socket is not None
-    home = server.socket.parent
-    # Redis 6.2 has one file.
-    (log,) = [*home.glob("appendonlydir/*.incr.aof"), *home.glob("appendonly.aof")]
-    return log
-
-
 class Witness(Lab):
     """Writes down after each call how long the log is, and what the server holds."""
 
     def __init__(self, server: Server, keys: Keys) -> None:
         super().__init__(server, keys)
-        self.log = log_of(server)
+        self.log = server.append_only_file
         self.moments: list[tuple[int, Dump]] = [(self.log.stat().st_size, {})]
 
     def run(self, command: Command[T]) -> T:

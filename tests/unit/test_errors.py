@@ -20,8 +20,8 @@ ADVICE = " (`redjobs acl` prints the rights that each role needs)"
         ("unknown command 'X', with args beginning with: 'canary' ", "unknown command 'X'"),
         (f"WRONGTYPE wrong kind script: {SHA}, on @user_script:20.", "WRONGTYPE wrong kind"),
         (
-            f"Error running script (call to f_{SHA}): @user_script:1: @user_script: 1: -OOM not allowed",
-            "-OOM not allowed",
+            f"Error running script (call to f_{SHA}): @user_script:1: @user_script: 1: -MISCONF full",
+            "MISCONF full",
         ),
     ],
 )

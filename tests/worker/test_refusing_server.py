@@ -30,9 +30,8 @@ def server(kind: Kind) -> Iterator[Server]:
 @contextlib.contextmanager
 def full_disk(server: Server) -> Iterator[None]:
     """No file of the server may grow any more."""
-    assert server.socket is not None
     client: Any = server.client()
-    log = next((server.socket.parent / "appendonlydir").glob("*.incr.aof"))
+    log = server.append_only_file
     _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, most))
     client.set("redjobs-test", "accepted, and kept in memory until there is room")
