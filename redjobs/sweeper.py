@@ -52,19 +52,17 @@ def sweep_once(keys: Keys, policy: SweepPolicy = SweepPolicy()) -> Flow[SweepRes
     """
     result = SweepResult()
     result.promoted = yield from promote(keys)
-    skip = 0
     while True:
         swept: Swept = yield commands.sweep(
-            keys, dead_age_ms=policy.dead_age_ms, dead_max=policy.dead_max, skip=skip, limit=_LIMIT
+            keys, dead_age_ms=policy.dead_age_ms, dead_max=policy.dead_max, limit=_LIMIT
         )
         result.retired += swept.expired
         for place, ids in ((keys.completed, swept.completed), (keys.dead, swept.dead)):
             if ids:
                 result.trimmed += yield commands.delete(keys, place, ids)
-        if swept.retired:
-            yield from _recover(keys, swept.retired, policy, result)
-        skip += len(swept.retired)
-        if max(len(swept.retired), len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
+        for at in range(0, len(swept.retired), _LIMIT):
+            yield from _recover(keys, swept.retired[at : at + _LIMIT], policy, result)
+        if max(len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
             return result
 
 

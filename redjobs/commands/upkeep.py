@@ -38,15 +38,18 @@ class Swept:
     dead: list[str]
 
 
-def sweep(keys: Keys, *, dead_age_ms: int, dead_max: int, skip: int = 0, limit: int = 100) -> Command[Swept]:
-    """Retire workers whose lease has run out; name up to `limit` of each kind of maintenance."""
+def sweep(keys: Keys, *, dead_age_ms: int, dead_max: int, limit: int = 100) -> Command[Swept]:
+    """Retire workers whose lease has run out; name up to `limit` of each kind of maintenance.
+
+    Of the workers that were retired earlier it names the newest, and each time others of the rest.
+    """
 
     def parse(reply: Any) -> Swept:
         expired, retired, completed, dead = reply
         return Swept(expired, texts(retired), texts(completed), texts(dead))
 
     names = (keys.workers, keys.retired, keys.completed, keys.dead)
-    return Command(SCRIPTS["sweep"], names, (limit, dead_age_ms, dead_max, skip), parse)
+    return Command(SCRIPTS["sweep"], names, (limit, dead_age_ms, dead_max), parse)
 
 
 def stranded(

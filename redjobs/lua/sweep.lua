@@ -7,16 +7,22 @@
 -- ARGV[1] limit       int   at most this many of each kind; call again while one is full
 -- ARGV[2] dead_age_ms int   dead jobs older than this are trimmed
 -- ARGV[3] dead_max    int   and the oldest above this count
--- ARGV[4] skip        int   so many retired workers were seen already in this pass
 -- REPLY   {expired, {retired worker, ...}, {expired completed id, ...}, {dead id to trim, ...}}
 -- COST    O(limit log N)
 -- BUILDS  no keys
 local workers, retired, completed, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local limit, dead_age_ms, dead_max, skip = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local limit, dead_age_ms, dead_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-redis.call('ZCARD', retired)
+-- Who was retired just now has jobs, mostly; of the others hardly one, for a frozen process may still take a job. So
+-- of those the newest are named, and where there are more a page of them that the clock chooses.
+local newest = redis.call('ZREVRANGE', retired, 0, limit - 1)
+local pages, others = math.ceil(redis.call('ZCARD', retired) / limit), {}
+if pages > 1 then
+  local page = 1 + math.floor(now_ms / 100) % (pages - 1)
+  others = redis.call('ZREVRANGE', retired, page * limit, page * limit + limit - 1)
+end
 local results = redis.call('ZRANGEBYSCORE', completed, '-inf', now_ms, 'LIMIT', 0, limit)
 local trim = redis.call('ZRANGEBYSCORE', dead, '-inf', now_ms - dead_age_ms, 'LIMIT', 0, limit)
 local excess = math.min(limit, redis.call('ZCARD', dead) - dead_max)
@@ -28,4 +34,11 @@ for _, worker in ipairs(expired) do
   redis.call('ZADD', retired, now_ms, worker)
   redis.call('ZREM', workers, worker)
 end
-return {#expired, redis.call('ZRANGE', retired, skip, skip + limit - 1), results, trim}
+local named, seen = {}, {}
+for _, workers_of in ipairs({expired, newest, others}) do
+  for _, worker in ipairs(workers_of) do
+    if not seen[worker] then named[#named + 1] = worker end
+    seen[worker] = true
+  end
+end
+return {#expired, named, results, trim}

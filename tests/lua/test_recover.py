@@ -9,6 +9,7 @@ from redjobs.commands import Finished
 from redjobs.ids import new_id
 from redjobs.keys import BELL
 from tests.lua.seeds import ERRORS, HOUR, Lab
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fakeredis
 
@@ -106,16 +107,29 @@ def test_one_sweep_retires_no_more_than_its_limit(lab: Lab) -> None:
     assert retired(lab) == names
 
 
-def test_a_pass_over_many_retired_workers_goes_on_where_it_was(lab: Lab) -> None:
-    names = [f"w{i:03}" for i in range(5)]
-    lab.run(commands.heartbeat(lab.keys, names, -1, register=True))
-    seen: list[str] = []
-    while True:
-        command = commands.sweep(lab.keys, dead_age_ms=1, dead_max=1, limit=3, skip=len(seen))
-        seen += (found := lab.run(command).retired)
-        if len(found) < 3:
-            break
-    assert sorted(seen) == names
+def test_of_many_retired_workers_the_newest_are_named_each_time_and_the_others_in_turns(lab: Lab) -> None:
+    names = [f"w{i:03}" for i in range(20)]
+    now_ms = lab.now_ms()
+    lab.redis.zadd(lab.keys.retired, {name: now_ms - age for age, name in enumerate(reversed(names))})
+    command = commands.sweep(lab.keys, dead_age_ms=1, dead_max=1, limit=3)
+    seen: set[str] = set()
+
+    def look() -> bool:
+        found = lab.run(command).retired
+        assert found[:3] == [names[19], names[18], names[17]]
+        assert 3 < len(set(found)) == len(found) <= 6
+        seen.update(found)
+        return seen == set(names)
+
+    wait_until(look)
+
+
+def test_who_is_retired_in_this_call_is_named_whoever_else_there_is(lab: Lab) -> None:
+    lab.redis.zadd(lab.keys.retired, {f"old{i}": lab.now_ms() + 1000 for i in range(20)})
+    lab.run(commands.heartbeat(lab.keys, ["w1", "w2"], -1, register=True))
+    found = lab.run(commands.sweep(lab.keys, dead_age_ms=1, dead_max=1, limit=3))
+    assert found.expired == 2
+    assert found.retired[:2] == ["w1", "w2"]
 
 
 def test_dead_jobs_are_named_by_age_and_by_number(lab: Lab) -> None:
