@@ -82,8 +82,8 @@ class AsyncQueue:
 
     @property
     def redis(self) -> redis.asyncio.Redis:
-        """The redis-py client underneath, for what redjobs does not cover."""
-        return self._driver.client
+        """The redis-py client underneath, for what redjobs does not cover (in a cluster: of one node)."""
+        return connect.near(self._driver.client, self.keys.ready)
 
     def __repr__(self) -> str:
         return f"<AsyncQueue {self.name}>"

@@ -19,6 +19,7 @@ from typing import Any
 
 import redis
 
+from redjobs.connect import near
 from redjobs.errors import PayloadError, SettingsError
 from redjobs.ids import check_name
 from redjobs.jobs import Job, State, job_from_fields
@@ -92,7 +93,8 @@ class Inspector:
 
     def queues(self) -> list[str]:
         """The names of all queues that were ever used, sorted. What can be no queue's name is left out."""
-        names: Any = self._client.smembers(queues_key(self._prefix))
+        key = queues_key(self._prefix)
+        names: Any = near(self._client, key).smembers(key)
         return sorted(filter(_is_name, map(_text, names)))
 
     def now_ms(self) -> int:
@@ -105,7 +107,7 @@ class Inspector:
     def queue(self, name: str) -> QueueStatus:
         """How much a queue holds, and how late it is. Three round trips; O(workers + log N)."""
         keys = Keys(name, self._prefix)
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         pipe.time()
         for place in (keys.scheduled, keys.dead, keys.completed):
             pipe.zcard(place)
@@ -145,7 +147,7 @@ class Inspector:
     def _latency_ms(self, keys: Keys, oldest: Sequence[str], now_ms: int) -> int:
         if not oldest:
             return 0
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         for job_id in oldest:
             pipe.hmget(keys.job(job_id), "run_at", "enqueued_at")
         since = [_int(run_at or enqueued_at) for run_at, enqueued_at in pipe.execute()]
@@ -154,7 +156,7 @@ class Inspector:
     def workers(self, queue: str) -> list[WorkerStatus]:
         """Who works on a queue, and who is retired and still holds jobs. Two round trips; O(workers)."""
         keys = Keys(queue, self._prefix)
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         pipe.time()
         pipe.zrange(keys.workers, 0, -1, withscores=True)
         pipe.zrange(keys.retired, 0, -1)
@@ -194,7 +196,7 @@ class Inspector:
         found: list[tuple[str, int]] = []
         position = cursor
         while position < end and len(found) < limit:
-            chunk = self._entries(places, position, min(end, position + _CHUNK))
+            chunk = self._entries(keys, places, position, min(end, position + _CHUNK))
             if not chunk:
                 break
             fits = self._fitting(keys, chunk, name)
@@ -224,7 +226,7 @@ class Inspector:
         for place in self._places(keys, state)[1]:
             if len(found) < limit:
                 last = skip + limit - len(found) - 1
-                pipe = self._pipeline()
+                pipe = self._pipeline(keys)
                 pipe.lrange(place.key, skip, last) if place.is_list else pipe.zrange(place.key, skip, last)
                 found += [_text(member) for member in pipe.execute()[0] if _text(member) != BELL]
                 skip = max(0, skip - place.length)
@@ -232,7 +234,7 @@ class Inspector:
 
     def _places(self, keys: Keys, state: State) -> tuple[int, list[_Place]]:
         """The server's time, and where the jobs of a state stand."""
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         pipe.time()
         if state not in _LISTED:
             key = {State.SCHEDULED: keys.scheduled, State.DEAD: keys.dead}.get(state, keys.completed)
@@ -258,9 +260,9 @@ class Inspector:
         ]
         return _now_ms(time), places
 
-    def _entries(self, places: Sequence[_Place], first: int, end: int) -> list[tuple[str, int]]:
+    def _entries(self, keys: Keys, places: Sequence[_Place], first: int, end: int) -> list[tuple[str, int]]:
         """What stands at the positions from `first` up to `end`, counted through all places."""
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         asked = []
         for place in places:
             if first < place.length and end > 0:
@@ -274,7 +276,7 @@ class Inspector:
         """Which of these are jobs of this name. Only the names are read: the hashes may be large."""
         if name is None:
             return [job_id != BELL for job_id, _ in chunk]
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         for job_id, _ in chunk:
             pipe.hget(keys.job(job_id), "name")
         return [found is not None and fnmatchcase(_text(found), name) for found in pipe.execute()]
@@ -282,7 +284,7 @@ class Inspector:
     def _load(self, keys: Keys, state: State, found: Sequence[tuple[str, int]]) -> tuple[Job, ...]:
         if not found:
             return ()
-        pipe = self._pipeline()
+        pipe = self._pipeline(keys)
         for job_id, _ in found:
             pipe.hmget(keys.job(job_id), *_FIELDS)
         jobs = []
@@ -292,8 +294,8 @@ class Inspector:
                 jobs.append(_snapshot(job_id, keys.queue, state, score, raw))
         return tuple(jobs)
 
-    def _pipeline(self) -> Any:
-        return self._client.pipeline(transaction=False)
+    def _pipeline(self, keys: Keys) -> Any:
+        return near(self._client, keys.ready).pipeline(transaction=False)
 
 
 def _snapshot(job_id: str, queue: str, state: State, score_ms: int, raw: dict[bytes, bytes]) -> Job:

@@ -90,8 +90,8 @@ class Queue:
 
     @property
     def redis(self) -> redis.Redis:
-        """The redis-py client underneath, for what redjobs does not cover."""
-        return self._driver.client
+        """The redis-py client underneath, for what redjobs does not cover (in a cluster: of one node)."""
+        return connect.near(self._driver.client, self.keys.ready)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"

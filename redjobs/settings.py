@@ -33,7 +33,7 @@ logger = logging.getLogger("redjobs")
 
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
-SCHEMES = ("redis", "rediss", "unix", "embedded", *SENTINEL_SCHEMES)
+SCHEMES = ("redis", "rediss", "unix", "embedded", *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
 DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_DIRECTORY = ".redjobs"
 INSECURE_TLS = "REDJOBS_INSECURE_TLS"

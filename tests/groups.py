@@ -6,9 +6,7 @@ All are Valkey on ports of 127.0.0.1, started here and ended here.
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,20 +18,11 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from tests.ports import free_port
 from tests.servers import real_kinds
 from tests.waiting import wait_until
 
 SERVICE = "jobs"
-
-
-def free_port() -> int:
-    """A port that nobody listens on, low enough for a cluster's bus on the port 10,000 higher."""
-    while True:
-        port = random.randint(20_000, 30_000)
-        with socket.socket() as probe, socket.socket() as bus, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            bus.bind(("127.0.0.1", port + 10_000))
-            return port
 
 
 class Node:
@@ -216,6 +205,20 @@ class Cluster:
             if start <= slot <= end:
                 return next(node for node in self.nodes if node.port == primary[1])
         raise AssertionError(f"nobody serves {key}")
+
+    def replica_of(self, node: Node) -> Node:
+        """Its replica."""
+        found: list[Any] = [(one, one.client().info("replication")) for one in self.nodes]
+        replica: Node = next(one for one, info in found if info.get("master_port") == node.port)
+        return replica
+
+    def is_served(self) -> bool:
+        """Whether the nodes that live agree that all is well."""
+        alive = [node for node in self.nodes if node.process.poll() is None]
+        return all(
+            self._info(node)["cluster_state"] == "ok" and self._info(node)["cluster_slots_fail"] == "0"
+            for node in alive
+        )
 
     def other_than(self, node: Node) -> Node:
         """Another primary."""

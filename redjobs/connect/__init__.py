@@ -3,6 +3,7 @@
     connect(server)         for those who enqueue: what is lost on the way is sent again
     connect_async(server)   the same for coroutines
     connect_worker(server)  for workers: nothing is sent twice
+    near(client, key)       where the server is a cluster, the client of the node that has this key
 
 Sending again is safe for redjobs' own scripts, which are idempotent. It is not for a blocking pop:
 each reply that is lost would strand a job, and redis-py repeats calls on its own, ten times for one
@@ -30,6 +31,7 @@ from redis.retry import Retry
 
 from redjobs import embedded
 from redjobs.connect import seeking
+from redjobs.connect.cluster import AsyncClusterClient, ClusterClient, Neighbours, SlotFinder, Topology, near
 from redjobs.connect.own import AsyncEmbeddedConnection, EmbeddedConnection
 from redjobs.connect.patience import LOST, PatientAsyncRetry, PatientRetry, chain
 from redjobs.connect.sentinel import Sentinels
@@ -42,6 +44,8 @@ SOCKET_TIMEOUT_S = 5.0
 ASYNC_CONNECTIONS = 64
 """Of one asynchronous client. More coroutines than that wait for one another."""
 POOL_TIMEOUT_S = 20.0
+
+__all__ = ["check_client", "connect", "connect_async", "connect_worker", "near", "unavailable"]
 
 
 def connect(server: Server) -> redis.Redis:
@@ -60,8 +64,18 @@ def connect_async(server: Server) -> redis.asyncio.Redis:
     options.setdefault("socket_timeout", SOCKET_TIMEOUT_S)
     options.setdefault("max_connections", ASYNC_CONNECTIONS)
     options |= {"retry": PatientAsyncRetry(server.can_fail_over), "retry_on_error": list(LOST)}
-    pool: Any = redis.asyncio.BlockingConnectionPool(**options, timeout=POOL_TIMEOUT_S)
-    return redis.asyncio.Redis.from_pool(pool)
+    options |= {"timeout": POOL_TIMEOUT_S}
+
+    def make(client: type[redis.asyncio.Redis], more: dict[str, Any]) -> redis.asyncio.Redis:
+        pool: Any = redis.asyncio.BlockingConnectionPool(**options, **more)
+        return client.from_pool(pool)
+
+    topology = options.pop("topology", None)
+    if topology is None:
+        return make(redis.asyncio.Redis, {})
+    central: Any = make(AsyncClusterClient, {"finder": SlotFinder(topology, None)})
+    central.neighbours = Neighbours(topology, lambda finder: make(redis.asyncio.Redis, {"finder": finder}))
+    return central  # type: ignore[no-any-return]
 
 
 def connect_worker(server: Server, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> redis.Redis:
@@ -86,6 +100,10 @@ def check_client(client: Any) -> None:
     if get_encoder is None:
         raise SettingsError(
             f"client must be a redis-py client such as redis.Redis(), not {type(client).__name__}"
+        )
+    if not hasattr(client, "connection_pool"):
+        raise SettingsError(
+            "redjobs brings its own client for a cluster: give it the url redis+cluster://host1,host2"
         )
     if get_encoder().decode_responses:
         raise SettingsError(
@@ -127,7 +145,15 @@ _NO_LIMIT = 2**31
 
 
 def _client(pool: Callable[..., Any], options: dict[str, Any]) -> redis.Redis:
-    return redis.Redis.from_pool(pool(**options))  # whose close() closes the pool, too
+    def make(client: type[redis.Redis], more: dict[str, Any]) -> redis.Redis:
+        return client.from_pool(pool(**options, **more))  # whose close() closes the pool, too
+
+    topology = options.pop("topology", None)
+    if topology is None:
+        return make(redis.Redis, {})
+    central: Any = make(ClusterClient, {"finder": SlotFinder(topology, None)})
+    central.neighbours = Neighbours(topology, lambda finder: make(redis.Redis, {"finder": finder}))
+    return central  # type: ignore[no-any-return]
 
 
 def _sync_options(server: Server) -> dict[str, Any]:
@@ -139,7 +165,7 @@ def _sync_options(server: Server) -> dict[str, Any]:
     options |= _common_options(server, options, redis.ConnectionPool)
     if server.hosts:
         kind = seeking.SeekingTlsConnection if server.is_tls else seeking.SeekingConnection
-        options |= {"connection_class": kind, "finder": _finder(server, options)}
+        options |= {"connection_class": kind, **_finder(server, options)}
     return options
 
 
@@ -155,7 +181,7 @@ def _async_options(server: Server) -> dict[str, Any]:
     options |= _common_options(server, options, redis.asyncio.ConnectionPool)
     if server.hosts:
         kind = seeking.AsyncSeekingTlsConnection if server.is_tls else seeking.AsyncSeekingConnection
-        options |= {"connection_class": kind, "finder": _finder(server, options)}
+        options |= {"connection_class": kind, **_finder(server, options)}
     return options
 
 
@@ -165,13 +191,16 @@ def _plain_url(server: Server) -> str:
     return hosts.url if hosts else server.url
 
 
-def _finder(server: Server, options: Mapping[str, Any]) -> seeking.Finder:
+def _finder(server: Server, options: Mapping[str, Any]) -> dict[str, Any]:
     """Who knows where the server is; asks with the TLS options of the URL."""
     hosts = server.hosts
     assert hosts is not None
-    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    tls |= {"ssl": server.is_tls, "protocol": 2}
-    return Sentinels(hosts, tls)
+    theirs = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    theirs["ssl"] = server.is_tls
+    if server.is_sentinel:
+        return {"finder": Sentinels(hosts, theirs)}
+    theirs |= {name: options[name] for name in ("username", "password") if name in options}
+    return {"topology": Topology(hosts, theirs)}
 
 
 def _common_options(server: Server, given: Mapping[str, Any], pool: type) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff
 from redis.retry import Retry
 
+from redjobs.connect.cluster import NotServed
 from redjobs.errors import ServerUnavailable
 
 RETRIES = 8
@@ -54,11 +55,18 @@ class Patience:
     def __init__(self, *, failover: bool = False) -> None:
         self.backoff = EqualJitterBackoff(cap=1.0, base=0.01)
         self._failover = failover
+        #: Whether one of the attempts of this call may have been run.
+        self._unknown = False
 
     def pause_s(self, error: Exception, failures: int, started: float) -> float:
         """How long to wait before the next attempt; raises the error when there is none."""
         retries = FAILOVER_RETRIES if self._failover else RETRIES
+        self._unknown = not isinstance(error, NotServed) or (self._unknown and failures > 1)
         if _hopeless(error) or failures > retries or time.monotonic() - started > PATIENCE_S:
+            if isinstance(error, NotServed) and not self._unknown:
+                raise ServerUnavailable(
+                    f"{error}: nothing was done, and nobody need look whether it was"
+                ) from error
             raise error
         return self.backoff.compute(failures)
 

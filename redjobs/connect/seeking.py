@@ -38,8 +38,8 @@ class Finder(Protocol):
     def is_home(self, address: Address) -> bool:
         """Whether it is there, as far as is known."""
 
-    def sent_away(self, error: ResponseError) -> bool:
-        """Whether this refusal means that it is elsewhere, or will be."""
+    def sent_away(self, error: ResponseError) -> Elsewhere | None:
+        """What to raise when this refusal means that it is elsewhere, or will be; else None."""
 
 
 class _Seeking:
@@ -75,10 +75,11 @@ class _Seeking:
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
-            if not self._finder.sent_away(error):
+            elsewhere = self._finder.sent_away(error)
+            if elsewhere is None:
                 raise
             self.disconnect()
-            raise Elsewhere(str(error)) from error
+            raise elsewhere from error
 
 
 class SeekingConnection(_Seeking, sync_connection.Connection):
@@ -118,10 +119,11 @@ class _AsyncSeeking:
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
-            if not self._finder.sent_away(error):
+            elsewhere = self._finder.sent_away(error)
+            if elsewhere is None:
                 raise
             await self.disconnect(nowait=True)
-            raise Elsewhere(str(error)) from error
+            raise elsewhere from error
 
 
 async def _find(finder: Finder) -> Address:

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import MasterDownError, ResponseError
-from redis.retry import Retry
 
+from redjobs.connect.asking import ask
+from redjobs.connect.seeking import Elsewhere
 from redjobs.errors import ServerUnavailable
 from redjobs.manyhosts import Address, Hosts
 
-#: One Sentinel that does not answer shall not use up the patience: there are others.
-_SENTINEL_TIMEOUT_S = 1.0
 #: After a failover the former primary accepts writes for ten seconds if it lives, and loses them all
 #: when it is told: so Sentinels are asked now and then, though nothing has happened.
 _LOOK_AGAIN_S = 1.0
@@ -67,31 +65,12 @@ class Sentinels:
         """Whether this was the primary when Sentinels were asked last."""
         return address == self._primary
 
-    def sent_away(self, error: ResponseError) -> bool:
-        """Whether this is no primary any more."""
-        return isinstance(error, _DEMOTED) or str(error).startswith(_UNBLOCKED)
+    def sent_away(self, error: ResponseError) -> Elsewhere | None:
+        """What it means, where this is no primary any more."""
+        demoted = isinstance(error, _DEMOTED) or str(error).startswith(_UNBLOCKED)
+        return Elsewhere(str(error)) if demoted else None
 
     def _ask(self, address: Address) -> Address | None:
         """What one Sentinel says; None where it does not know the name."""
-        host, port = address
-        client = redis.Redis(
-            host,
-            port,
-            **{
-                **self._options,
-                "socket_timeout": _SENTINEL_TIMEOUT_S,
-                "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
-                "retry": Retry(NoBackoff(), 0),
-            },
-        )
-        try:
-            told: Any = client.execute_command(  # type: ignore[no-untyped-call]
-                "SENTINEL GET-MASTER-ADDR-BY-NAME", self._hosts.service
-            )
-        finally:
-            client.close()
-        if told is None:
-            return None
-        # The callback of some versions of redis-py makes text of the host, and a number of the port.
-        name, number = told
-        return (name.decode() if isinstance(name, bytes) else name), int(number)
+        told = ask(address, self._options, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._hosts.service)
+        return None if told is None else (told[0].decode(), int(told[1]))

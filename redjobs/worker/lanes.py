@@ -16,7 +16,7 @@ from redjobs.ids import new_token
 from redjobs.keys import Keys
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import Lane, Order
-from redjobs.worker.link import LOST, Link
+from redjobs.worker.link import LOST, Link, Unreachable
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.queues import QueueNames
@@ -60,7 +60,7 @@ class Lanes:
         #: Heartbeats and sweeps: ours where no supervisor keeps them.
         self._upkeep = upkeep
         self._seat = seat
-        self._names = QueueNames(options, link.client)
+        self._names = QueueNames(options, link)
         self._order = Order(options.weights)
         self._lanes: list[Lane] = []
         self._lane_of: dict[str, Lane] = {}
@@ -153,7 +153,16 @@ class Lanes:
             return
         options = self._options
         refused = False
-        names = self._names.resolve()
+        try:
+            names = self._names.resolve()
+        except Unreachable as error:
+            if not self._lanes:
+                raise
+            # The names are on another node than the queues, which go on.
+            self._outage.refused(error, "names of queues")
+            self._names.served(all_of_them=False)
+            return
+        self._outage.accepted("names of queues")
         for keys in names:
             if keys.queue not in self._lane_of:
                 lane = Lane(keys, options.name, options.min_priority, options.max_priority)

@@ -19,6 +19,7 @@ import redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from redjobs.commands import Command
+from redjobs.connect.cluster import ClusterClient, near
 from redjobs.keys import BELL, Keys
 from redjobs.wire import Words, borrow, exchange_on
 
@@ -37,12 +38,24 @@ LOST = (redis.ConnectionError, redis.TimeoutError)
 Answer = str | None | ResponseError
 
 
+class Unreachable(ResponseError):
+    """One node of a cluster does not answer: stands where an answer would, as the other nodes go on.
+
+    Nobody knows whether it was run.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"its node does not answer ({type(error).__name__}: {error})")
+
+
 class Pop:
     """One blocking BRPOPLPUSH from a queue's ready list to this worker's list."""
 
-    def __init__(self, pool: Any, keys: Keys) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self.keys = keys
-        self._pool = pool
+        #: Of the node that has the queue.
+        self.client = client
+        self._pool: Any = client.connection_pool
         self._connection: Any = None
         self._client_id: int | None = None
         #: When the answer is overdue; None: no call is under way.
@@ -106,8 +119,12 @@ class Link:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
+        #: Whether each queue has a node of its own, and an outage of its own.
+        self._parted = isinstance(client, ClusterClient)
         #: For all commands but the pops; whatever breaks is connected anew by the next one.
-        self._held: Any = None
+        self._held: dict[redis.Redis, Any] = {}
+        #: Of pops that could not be started.
+        self._failed: list[tuple[str, Answer]] = []
         self._pops: dict[str, Pop] = {}
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -120,20 +137,52 @@ class Link:
         """All commands in one round trip. An error of the server stands in its command's place.
 
         Raises redis-py's ConnectionError or TimeoutError when the connection is lost; then
-        nobody knows which of them were run.
+        nobody knows which of them were run. In a cluster it is a round trip per queue, and Unreachable
+        stands in the place of those commands whose node is lost.
         """
         if not wanted:
             return []
-        replies = self._exchange(
-            [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
-        )
-        return [self._read(command, reply) for command, reply in zip(wanted, replies, strict=True)]
+        if not self._parted:
+            return self._run_on(self.client, wanted)
+        replies: list[Any] = [None] * len(wanted)
+        places: dict[redis.Redis, list[int]] = {}
+        for place, command in enumerate(wanted):
+            places.setdefault(near(self.client, command.keys[0]), []).append(place)
+        for client, these in places.items():
+            try:
+                found = self._run_on(client, [wanted[place] for place in these])
+            except LOST as error:
+                self._drop_near(client)
+                found = [Unreachable(error)] * len(these)
+            for place, reply in zip(these, found, strict=True):
+                replies[place] = reply
+        return replies
 
-    def _exchange(self, calls: Sequence[Words]) -> list[Any]:
+    def _run_on(self, client: redis.Redis, wanted: Sequence[Command[Any]]) -> list[Any]:
+        replies = self._exchange(
+            client, [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
+        )
+        return [self._read(client, command, reply) for command, reply in zip(wanted, replies, strict=True)]
+
+    def _exchange(self, client: redis.Redis, calls: Sequence[Words]) -> list[Any]:
         """Over one connection that is held: to borrow it anew costs as much as a small command."""
-        if self._held is None:
-            self._held = borrow(self.client.connection_pool)
-        return exchange_on(self._held, calls)
+        held = self._held.get(client)
+        if held is None:
+            held = self._held[client] = borrow(client.connection_pool)
+        return exchange_on(held, calls)
+
+    def ask(self, key: str, *words: str) -> Any:
+        """One command that is no script. Raises its error, and Unreachable where `run_all` has it."""
+        client = near(self.client, key)
+        try:
+            (reply,) = self._exchange(client, [words])
+        except LOST as error:
+            if not self._parted:
+                raise
+            raise Unreachable(error) from error
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     def run(self, command: Command[Any]) -> Any:
         """One command. Raises its error."""
@@ -142,10 +191,12 @@ class Link:
             raise reply
         return reply
 
-    def _read(self, command: Command[Any], reply: Any) -> Any:
+    def _read(self, client: redis.Redis, command: Command[Any], reply: Any) -> Any:
         if isinstance(reply, NoScriptError):
             keys = command.keys
-            (reply,) = self._exchange([("EVAL", command.script.text, len(keys), *keys, *command.args)])
+            (reply,) = self._exchange(
+                client, [("EVAL", command.script.text, len(keys), *keys, *command.args)]
+            )
         if isinstance(reply, LOST):
             raise reply
         return reply if isinstance(reply, Exception) else command.parse(reply)
@@ -155,9 +206,33 @@ class Link:
     def pop(self, keys: Keys, worker: str) -> None:
         """Start a blocking pop on a queue, if none is under way."""
         if keys.queue not in self._pops:
-            self._pops[keys.queue] = Pop(self.client.connection_pool, keys)
-        if not self._pops[keys.queue].pending:
-            self._pops[keys.queue].start(worker)
+            self._pops[keys.queue] = Pop(near(self.client, keys.ready), keys)
+        pop = self._pops[keys.queue]
+        if pop.pending:
+            return
+        try:
+            pop.start(worker)
+        except LOST as error:
+            self._failed.append((keys.queue, self._lost(pop, error)))
+
+    def _finish(self, pop: Pop) -> tuple[str, Answer]:
+        try:
+            return pop.keys.queue, pop.finish()
+        except LOST as error:
+            return pop.keys.queue, self._lost(pop, error)
+
+    def _lost(self, pop: Pop, error: Exception) -> Answer:
+        """A pop whose connection was lost. Raises that, unless it is only one node of several."""
+        if not self._parted:
+            raise error
+        pop.drop()
+        return Unreachable(error)
+
+    def _drop_near(self, client: redis.Redis) -> None:
+        """What is said to one node is lost, so its pops may be."""
+        for pop in self._pops.values():
+            if pop.client is client:
+                pop.drop()
 
     @property
     def popping(self) -> bool:
@@ -182,15 +257,20 @@ class Link:
 
         Returns the queues and their answers. Raises ConnectionError.
         """
+        if self._failed:
+            failed, self._failed = self._failed, []
+            return failed
         pending = [pop for pop in self._pops.values() if pop.pending]
         overdue_at = min((pop.overdue_at or 0.0 for pop in pending), default=float("inf"))
         seconds = min(seconds, max(0.0, overdue_at - time.monotonic()))
         readable = _readable([*pending, self._wake_read, *self._watched], seconds)
         now = time.monotonic()
+        answers = [self._finish(pop) for pop in pending if pop in readable]
         for pop in pending:
             if pop not in readable and pop.overdue_at is not None and now >= pop.overdue_at:
-                raise redis.TimeoutError("the server did not answer a blocking call in time")
-        return [(pop.keys.queue, pop.finish()) for pop in pending if pop in readable]
+                error = redis.TimeoutError("the server did not answer a blocking call in time")
+                answers.append((pop.keys.queue, self._lost(pop, error)))
+        return answers
 
     def pause(self, seconds: float, readable: Sequence[Any] = ()) -> None:
         """Sleep until somebody wakes us, one of these can be read, or the time is over."""
@@ -199,10 +279,18 @@ class Link:
     def unblock(self) -> list[tuple[str, Answer]]:
         """End all pops that are under way. Returns their answers: an id may have come first."""
         pending = [pop for pop in self._pops.values() if pop.pending]
-        ends = [command for pop in pending if (command := pop.unblock_command())]
-        if ends:
-            self._exchange(ends)
-        return [(pop.keys.queue, pop.finish()) for pop in pending]
+        ends: dict[redis.Redis, list[Words]] = {}
+        for pop in pending:
+            if command := pop.unblock_command():
+                ends.setdefault(pop.client, []).append(command)
+        for client, commands in ends.items():
+            try:
+                self._exchange(client, commands)
+            except LOST:
+                if not self._parted:
+                    raise
+                # Their answers, or that there are none, come with their time.
+        return [self._finish(pop) for pop in pending]
 
     def drop_pop(self, queue: str) -> None:
         """Close one queue's blocking connection."""
@@ -216,8 +304,8 @@ class Link:
         """
         for pop in self._pops.values():
             pop.drop()
-        if self._held is not None:
-            self._held.disconnect()
+        for held in self._held.values():
+            held.disconnect()
 
     def wake(self, message: bytes = b"\0") -> None:
         """End `wait` now. For any thread; a full pipe means that it will end anyway."""
@@ -237,8 +325,8 @@ class Link:
     def close(self) -> None:
         """Close all connections."""
         self.drop_all()
-        if self._held is not None:
-            self.client.connection_pool.release(self._held)
+        for client, held in self._held.items():
+            client.connection_pool.release(held)
         self.client.close()
         self._wake_read.close()
         self._wake_write.close()

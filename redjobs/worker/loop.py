@@ -22,7 +22,7 @@ from redjobs.worker.bench import Bench
 from redjobs.worker.lane import Lane
 from redjobs.worker.lanes import Begin, Lanes
 from redjobs.worker.limits import Limits
-from redjobs.worker.link import LOST, Answer, Link
+from redjobs.worker.link import LOST, Answer, Link, Unreachable
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.seat import Seat
@@ -59,9 +59,9 @@ class ClaimLoop:
         self._course = Course()
         self._tending = Tending(bench, link, self._lanes, self._course, self._outage)
         self._limits = Limits(options)
-        #: Over, and not yet settled with the server; whether they were sent before.
+        #: Over, and not yet settled with the server; the keys of those that were sent before.
         self._unsettled: list[Work] = []
-        self._resent = False
+        self._resent: set[tuple[str, str]] = set()
         #: Whether the last round trip gave a job back, or planned its retry.
         self._went_back = False
         self._answered_at = 0.0
@@ -92,7 +92,7 @@ class ClaimLoop:
                     self._answers(self._link.unblock())
             except LOST as error:
                 self._link.drop_all()
-                self._resent = True
+                self._resent.update(work.key for work in self._unsettled)
                 self._pause(self._outage.lost(error))
             except ResponseError as error:
                 self._pause(self._outage.refused(error))
@@ -158,7 +158,6 @@ class ClaimLoop:
         self._outage.over()
         for settlement in settlements:
             self._settled(settlement, next(replies))
-        self._resent = False
         for begin in begins:
             self._begun(begin, next(replies))
         for given_by, _ in gives:
@@ -178,11 +177,14 @@ class ClaimLoop:
 
     def _settled(self, settlement: Settlement, reply: Any) -> None:
         if not self._lanes.answered(self._lanes.of(settlement.works[0].claim.queue), reply, "outcomes"):
+            if isinstance(reply, Unreachable):
+                self._resent.update(work.key for work in settlement.works)
             return
         lost = lost_works(settlement, reply)
         # After a lost reply the first answer may have been "done": then this one says "lost".
-        if lost and not self._resent:
-            report.lost(lost)
+        if news := [work for work in lost if work.key not in self._resent]:
+            report.lost(news)
+        self._resent.difference_update(work.key for work in settlement.works)
         for work in settlement.works:
             lane = self._lanes.of(work.claim.queue)
             lane.begun.discard(work.key)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from fnmatch import fnmatchcase
-from typing import Any
 
-import redis
 from redis.exceptions import ResponseError
 
 from redjobs.errors import SettingsError
 from redjobs.ids import check_name, shards_of, whole_of
 from redjobs.keys import Keys, queues_key
+from redjobs.worker.link import Link
 from redjobs.worker.options import WorkerOptions
 
 #: How often new queues are looked for where patterns were given, and new shards where names were.
@@ -36,9 +35,9 @@ def _is_name(raw: bytes) -> bool:
 class QueueNames:
     """The queues that match, in the order in which they are to be served."""
 
-    def __init__(self, options: WorkerOptions, client: redis.Redis) -> None:
+    def __init__(self, options: WorkerOptions, link: Link) -> None:
         self._options = options
-        self._client = client
+        self._link = link
         self._refresh_at = 0.0
         self._announced: set[str] = set()
 
@@ -55,7 +54,7 @@ class QueueNames:
     def resolve(self) -> list[Keys]:
         """The queues now, in one round trip; those that are sharded with their shards."""
         wanted, prefix = self._options.queues, self._options.prefix
-        members: Any = self._client.smembers(queues_key(prefix))
+        members: list[bytes] = self._link.ask(queues_key(prefix), "SMEMBERS", queues_key(prefix))
         known = {raw.decode() for raw in members if _is_name(raw)}
         plain = [name for name in wanted if not is_pattern(name)]
         names = {name: None for whole in plain for name in (*shards_of(whole, known), whole)}
@@ -63,7 +62,7 @@ class QueueNames:
         if new:
             # A queue that nothing was enqueued to yet is in use all the same: somebody serves it.
             with contextlib.suppress(ResponseError):  # a server that is full can be drained all the same
-                self._client.sadd(queues_key(prefix), *sorted(new))
+                self._link.ask(queues_key(prefix), "SADD", queues_key(prefix), *sorted(new))
                 self._announced |= new
         for pattern in filter(is_pattern, wanted):
             names |= {name: None for name in sorted(known) if fnmatchcase(whole_of(name), pattern)}

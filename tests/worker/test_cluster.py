@@ -1,0 +1,243 @@
+"""A cluster: each queue has one node, which may change; producers and workers follow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from redjobs import AsyncQueue, Queue, call
+from redjobs.connect import patience
+from redjobs.errors import ServerUnavailable, SettingsError
+from redjobs.inspector import Inspector
+from tests import invariants
+from tests.cli import Cli
+from tests.groups import Cluster, Node, cluster
+from tests.waiting import wait_until
+from tests.worker.conftest import Start
+from tests.worker.handlers import record
+from tests.worker.runs import Runs
+
+TAG = "{default}"
+
+
+@pytest.fixture
+def server() -> Iterator[Cluster]:
+    with cluster() as six:
+        yield six
+
+
+class Load:
+    """A thread that enqueues one job after the other, and remembers which were accepted."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.accepted: list[str] = []
+        self.refused = 0
+        self._queue = queue
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self.goes_on()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._ends.is_set():
+            number += 1
+            try:
+                self._queue.enqueue(record, str(number))
+            except ServerUnavailable:
+                self.refused += 1
+            else:
+                self.accepted.append(str(number))
+
+    def goes_on(self) -> None:
+        """Wait until more jobs are accepted."""
+        enough = len(self.accepted) + 100
+        wait_until(lambda: len(self.accepted) >= enough, 30, "jobs are accepted")
+
+    def stop(self) -> list[str]:
+        """What was accepted."""
+        self._ends.set()
+        self._thread.join(30)
+        return self.accepted
+
+
+def other(server: Cluster, key: str = TAG) -> tuple[Node, Node]:
+    """The node of a key, and another primary."""
+    home = server.home_of(key)
+    return home, server.other_than(home)
+
+
+def move_by_key(server: Cluster) -> None:
+    source, target = other(server)
+    slot = server.open_slot(TAG, source, target)
+    while server.move_keys(TAG, source, target):
+        pass
+    server.close_slot(slot, target)
+    wait_until(lambda: server.home_of(TAG) is target)
+
+
+def move_at_once(server: Cluster) -> None:
+    server.migrate(TAG, *other(server))
+
+
+@pytest.mark.row(22)
+def test_a_queue_goes_on_where_its_slot_has_moved(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(queues=("default", "others"))
+    others = Queue("others", url=server.url, shards=3)
+    queue.enqueue(record, "before")
+    others.enqueue(record, "others")
+    runs.wait("end", "before")
+    runs.wait("end", "others")
+
+    move_at_once(server)
+    queue.enqueue(record, "after")
+    runs.wait("end", "after")
+
+    async def enqueue() -> None:
+        async_queue = AsyncQueue(url=server.url)
+        await async_queue.enqueue(record, "async")
+        await async_queue.close()
+
+    asyncio.run(enqueue())
+    runs.wait("end", "async")
+    assert Inspector(queue.redis).queue("default").counters["completed"] == 3
+    assert process.stop() == 0
+    others.close()
+    invariants.check(server.client())
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+@pytest.mark.parametrize("move", [move_by_key, move_at_once])
+def test_a_slot_moves_under_load_and_nothing_is_lost(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs, move: Callable[[Cluster], None]
+) -> None:
+    process = worker(threads=2)
+    load = Load(queue)
+    for _ in range(3):
+        move(server)
+        load.goes_on()
+    accepted = load.stop()
+
+    wait_until(lambda: set(runs.texts()) >= set(accepted), 30, "all have run")
+    assert load.refused == 0
+    assert len(runs.texts()) == len(set(runs.texts())), "none has run twice"
+    assert process.stop() == 0
+    invariants.check(server.client())
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+def test_while_a_slot_moves_key_by_key_its_queue_says_that_it_waits(
+    server: Cluster, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
+    queue.enqueue(record, "before")
+    others = Queue("others", url=server.url)
+    source, target = other(server)
+    slot = server.open_slot(TAG, source, target)
+    server.move_keys(TAG, source, target)
+    with pytest.raises(ServerUnavailable, match=r"key by key.*nothing was done"):
+        queue.enqueue(record, "meanwhile")
+    assert others.enqueue(record, "others").created
+
+    server.close_slot(slot, target)
+    assert queue.enqueue(record, "after").created
+    status = Inspector(queue.redis).queue("default")
+    assert status.ready == 2
+    others.close()
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+@pytest.mark.parametrize("round_", range(3))
+def test_the_node_of_a_queue_is_killed(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs, round_: int
+) -> None:
+    process = worker(threads=2)
+    queue.enqueue(record, f"before {round_}")
+    runs.wait("end")
+    home = server.home_of(TAG)
+    assert queue.redis.wait(1, 5000) == 1
+    load = Load(queue)
+    home.kill()
+    load.goes_on()
+    accepted = load.stop()
+
+    wait_until(lambda: set(runs.texts()) >= set(accepted[-100:]), 30, "all that the new node accepted")
+    # What was acknowledged and not yet replicated is lost: the last milliseconds before it was killed.
+    assert len(set(accepted) - set(runs.texts())) < 50
+    assert process.stop() == 0
+    invariants.check(server.client())
+
+
+def other_name(server: Cluster) -> str:
+    """A queue on another node."""
+    home, names = server.home_of(TAG), ["others", *"abcdefgh"]
+    found: str = next(name for name in names if server.home_of(f"{{{name}}}") is not home)
+    return found
+
+
+@pytest.mark.slow
+def test_a_queue_on_another_node_goes_on(server: Cluster, worker: Start, runs: Runs) -> None:
+    # Without its replica, so that the node stays away.
+    name = other_name(server)
+    home = server.home_of(TAG)
+    replica = server.replica_of(home)
+    queue, others = Queue(url=server.url), Queue(name, url=server.url)
+    process = worker(queues=("default", name))
+    queue.enqueue(record, "before")
+    runs.wait("end", "before")
+
+    replica.kill()
+    home.kill()
+    for number in range(20):
+        others.enqueue(record, f"meanwhile {number}")
+    runs.wait("end", "meanwhile 19")
+    process.says("its node does not answer")
+
+    home.start()
+    wait_until(home.answers)
+    wait_until(server.is_served, 20)
+    queue.enqueue(record, "after")
+    runs.wait("end", "after", timeout=20)
+    assert process.stop() == 0
+    queue.close()
+    others.close()
+
+
+@pytest.mark.slow
+def test_the_command_line(server: Cluster, queue: Queue) -> None:
+    cli = Cli(server, queue.keys)  # type: ignore[arg-type]  # it has a url, too
+    others = Queue("others", url=server.url, shards=4)
+    job = queue.enqueue(record, "x")
+    others.enqueue_many(call(record, str(number)) for number in range(40))
+
+    found = {one["name"]: one["ready"] for one in cli.json("status")["queues"]}
+    assert found.pop("default") == 1
+    assert sum(found.values()) == 40 and min(found.values()) > 0
+    assert cli.json("jobs", "show", job.id)["id"] == job.id
+    assert cli.json("sweep")["queues"]
+    assert cli.json("clear", "others", "--yes")["removed"]["ready"] == 40
+    others.close()
+
+
+@pytest.mark.slow
+def test_nobody_there_and_clients_of_others() -> None:
+    queue = Queue(url="redis+cluster://127.0.0.1:1,127.0.0.1:2")
+    with pytest.raises(ServerUnavailable, match="no node of the cluster at"):
+        queue.enqueue(record, "x")
+    queue.close()
+
+
+def test_redis_pys_own_client_for_clusters_is_refused(server: Cluster) -> None:
+    client = redis.RedisCluster.from_url(f"redis://{server.nodes[0].address}")
+    with pytest.raises(SettingsError, match=r"redis\+cluster://"):
+        Queue(client=client)  # type: ignore[arg-type]
+    client.close()
