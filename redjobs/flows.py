@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -38,21 +38,48 @@ _VERDICTS = {
 }
 
 
-def enqueue(keys: Keys, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
-    """One round trip per thousand jobs, and two more for each whose unique key is taken."""
-    waiting = iter(jobs)
-    enqueued: list[Job] = []
-    while batch := list(islice(waiting, ENQUEUE_BATCH)):
-        replies: list[Job | Duplicate] = yield commands.enqueue(keys, batch)
-        for job, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, Duplicate):
-                enqueued.append((yield from _existing(keys, job, reply.holder)))
-            else:
-                enqueued.append(reply)
-    return enqueued
+#: What became of the jobs of one call, in their order.
+Replies = list[Job | Duplicate]
 
 
-def _existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A new job whose unique key is held by another one: `existing` finds that."""
+
+    keys: Keys
+    job: NewJob
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """New jobs that go to the server in one call, and their places among all that are enqueued."""
+
+    keys: Keys
+    jobs: list[NewJob]
+    places: list[int]
+
+    def settled(self, replies: Replies) -> Iterator[tuple[int, Job | Taken]]:
+        """What became of each job, with its place."""
+        for place, job, reply in zip(self.places, self.jobs, replies, strict=True):
+            yield place, Taken(self.keys, job, reply.holder) if isinstance(reply, Duplicate) else reply
+
+
+def batches(shards: Shards, jobs: Iterable[NewJob]) -> Iterator[Batch]:
+    """Each job in its part, in calls of `ENQUEUE_BATCH` at most; made as they are asked for."""
+    waiting = enumerate(jobs)
+    at_once = ENQUEUE_BATCH if len(shards.parts) == 1 else _SPREAD
+    while some := list(islice(waiting, at_once)):
+        groups: dict[Keys, list[tuple[int, NewJob]]] = {}
+        for place, job in some:
+            groups.setdefault(shards.of(job.id), []).append((place, job))
+        for keys, group in groups.items():
+            for at in range(0, len(group), ENQUEUE_BATCH):
+                part = group[at : at + ENQUEUE_BATCH]
+                yield Batch(keys, [job for _, job in part], [place for place, _ in part])
+
+
+def existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:
     """The living job that holds this job's unique key, or this job if the other is just over."""
     for _ in range(10):
         found: Job | None = yield commands.peek(keys, holder)
@@ -81,24 +108,6 @@ def anywhere(shards: Shards, id_or_key: str, verb: Callable[[Keys, str], Flow[T]
         if found is not Verdict.NOT_FOUND:
             return found
     return (yield from verb(last, id_or_key))
-
-
-def enqueue_spread(shards: Shards, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
-    """`enqueue`, each job in its part: a few thousand jobs at a time, in one call or more per part."""
-    if len(shards.parts) == 1:
-        return (yield from enqueue(shards.whole, jobs))
-    waiting = iter(jobs)
-    enqueued: list[Job] = []
-    while batch := list(islice(waiting, _SPREAD)):
-        groups: dict[Keys, list[tuple[int, NewJob]]] = {}
-        for place, job in enumerate(batch):
-            groups.setdefault(shards.of(job.id), []).append((place, job))
-        made: dict[int, Job] = {}
-        for keys, some in groups.items():
-            found = yield from enqueue(keys, [job for _, job in some])
-            made |= {place: job for (place, _), job in zip(some, found, strict=True)}
-        enqueued += [made[place] for place in range(len(batch))]
-    return enqueued
 
 
 def get(keys: Keys, id_or_key: str) -> Flow[Job]:

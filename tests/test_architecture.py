@@ -26,7 +26,9 @@ keys jobs embedded
 current retry commands snapshots connect wire shards
 registry
 calls flows
-sweeper inspector access drivers
+sweeper inspector access ahead
+drivers
+aiodriver
 queue
 aio bulk
 redjobs
@@ -50,6 +52,8 @@ OUTSIDE = {
     "connect": {"redis"},
     "wire": {"redis"},
     "drivers": {"redis"},
+    "ahead": {"redis"},
+    "aiodriver": {"redis"},
     "queue": {"redis"},
     "aio": {"redis"},
     "inspector": {"redis"},

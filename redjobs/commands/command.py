@@ -15,7 +15,7 @@ Arg = bytes | str | int
 #: One call moves at most this many jobs, so that no call holds the server for long.
 BATCH = 250
 #: `enqueue` stores at most this many per call.
-ENQUEUE_BATCH = 1_000
+ENQUEUE_BATCH = 250
 
 SCRIPTS = {
     name: load(name)
@@ -52,6 +52,16 @@ class Command(Generic[T]):
     keys: tuple[str, ...]
     args: tuple[Arg, ...]
     parse: Callable[[Any], T]
+
+    @property
+    def words(self) -> tuple[Arg, ...]:
+        """What is sent: the script by its hash."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    @property
+    def whole(self) -> tuple[Arg, ...]:
+        """What is sent to a server that does not know the script: its text."""
+        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.args)
 
 
 def word(reply: Any) -> str:
