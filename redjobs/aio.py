@@ -14,6 +14,7 @@ import redis
 import redis.asyncio
 
 from redjobs import connect, flows
+from redjobs.aiodriver import AsyncDriver
 from redjobs.calls import (
     AnyArgs,
     AnyFn,
@@ -28,10 +29,8 @@ from redjobs.calls import (
     options_of,
     run_at_of,
 )
-from redjobs.dialogue import LOST
-from redjobs.drivers import AsyncDriver
 from redjobs.errors import ResultTimeout, SettingsError
-from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
+from redjobs.jobs import NO_OPTIONS, Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
@@ -63,7 +62,7 @@ class AsyncQueue:
         self.keys = Keys(name, prefix)
         self._shards = Shards(name, prefix, shards)
         self.registry = registry
-        self._options = JobOptions()
+        self._options = NO_OPTIONS
         if client is not None:
             connect.check_client(client)
             if not hasattr(client, "aclose"):
@@ -100,7 +99,7 @@ class AsyncQueue:
 
     async def enqueue(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """As `Queue.enqueue`."""
-        return (await self._enqueue([Call(fn, args, kwargs)]))[0]
+        return await self._enqueue(Call(fn, args, kwargs))
 
     @overload
     async def enqueue_in(
@@ -118,7 +117,7 @@ class AsyncQueue:
     ) -> Job: ...
     async def enqueue_in(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """As `Queue.enqueue_in`."""
-        return (await self._enqueue([call_in(args, kwargs)]))[0]
+        return await self._enqueue(call_in(args, kwargs))
 
     @overload
     async def enqueue_at(
@@ -136,30 +135,24 @@ class AsyncQueue:
     ) -> Job: ...
     async def enqueue_at(self, *args: Any, **kwargs: Any) -> Job:  # type: ignore[misc]  # mypy: P
         """As `Queue.enqueue_at`."""
-        return (await self._enqueue([call_at(args, kwargs)]))[0]
+        return await self._enqueue(call_at(args, kwargs))
 
     async def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
         """As `Queue.enqueue_many`."""
-        return await self._enqueue(calls)
-
-    async def _enqueue(self, calls: Iterable[Call]) -> list[Job]:
-        sent: list[str] = []
-        hooks = self.registry.hooks
         with ExitStack() as around:
+            new = self.registry.hooks.entered("enqueue", map(self._new, calls), around)
+            return await self._driver.enqueue_many(self._shards, new)
 
-            def jobs() -> Iterable[NewJob]:
-                for wanted in calls:
-                    job = self._shards.placed(new_job(wanted, self.name, self._options, self.registry))
-                    if hooks.has("enqueue"):
-                        around.enter_context(hooks.around("enqueue", job))
-                    sent.append(job.id)
-                    yield job
+    async def _enqueue(self, wanted: Call) -> Job:
+        job = self._new(wanted)
+        hooks = self.registry.hooks
+        if not hooks.has("enqueue"):
+            return await self._driver.enqueue(self._shards, job)
+        with hooks.around("enqueue", job):
+            return await self._driver.enqueue(self._shards, job)
 
-            await self._driver.announce(self._shards)
-            try:
-                return await self._driver.drive(flows.enqueue_spread(self._shards, jobs()))
-            except LOST as error:
-                raise flows.enqueue_unknown(sent, error) from error
+    def _new(self, wanted: Call) -> NewJob:
+        return self._shards.placed(new_job(wanted, self.name, self._options, self.registry))
 
     async def get(self, id_or_key: str) -> Job:
         """As `Queue.get`."""

@@ -84,13 +84,10 @@ def drive_all(client: redis.Redis, together: Iterable[Flow[T]]) -> list[T]:
         wanted: dict[int, Command[Any]] = {}
         for number, flow in list(running.items()):
             try:
-                step = flow.send(replies[number])
+                wanted[number] = flow.send(replies[number])
             except StopIteration as stop:
                 results[number] = stop.value
                 del running[number]
-            else:
-                assert isinstance(step, Command), "flows of single jobs send nothing ahead"
-                wanted[number] = step
         if wanted:
             replies = dict(zip(wanted, _run_all(client, list(wanted.values())), strict=True))
     return [results[number] for number in sorted(results)]

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypedDict, Unpack
 from redjobs.clock import duration_ms, moment_ms
 from redjobs.errors import SettingsError
 from redjobs.ids import new_id
-from redjobs.jobs import JobOptions, NewJob, make_options
+from redjobs.jobs import NO_OPTIONS, JobOptions, NewJob, make_options
 from redjobs.registry import Registry
 from redjobs.retry import BackoffFunction
 
@@ -99,7 +99,7 @@ class Call:
     kwargs: Mapping[str, Any] | None = None
     #: '' now, '+N' in N ms, 'N' at N ms: what `NewJob.run_at` holds.
     run_at: str = _NOW
-    options: JobOptions = JobOptions()  # noqa: RUF009 - frozen
+    options: JobOptions = NO_OPTIONS
 
     def in_(self, delay: timedelta | float) -> Call:
         """The same call, `delay` (a timedelta or seconds) after it is enqueued."""
@@ -186,16 +186,12 @@ def new_job(wanted: Call, queue: str, options: JobOptions, registry: Registry) -
     handler.check_call(wanted.args, kwargs)
     said = wanted.options.over(options)
     priority = said.priority if said.priority is not None else registry.defaults(handler, queue).priority
-    if said.priority != priority or said.queue is not None or priority == 0:
+    stored = priority or None
+    if said.priority != stored or said.queue is not None:
         # What is not stored is not said either: so a job reads the same when it is looked up.
-        said = replace(said, priority=priority or None, queue=None)
-    return NewJob(
-        id=new_id(priority or 0),
-        name=handler.name,
-        payload=registry.codec.encode_call(wanted.args, kwargs) if wanted.args or kwargs else b"",
-        options=said,
-        run_at=wanted.run_at,
-    )
+        said = replace(said, priority=stored, queue=None)
+    payload = registry.codec.encode_call(wanted.args, kwargs)
+    return NewJob(new_id(priority or 0), handler.name, payload, said, wanted.run_at)
 
 
 def run_at_of(delay: timedelta | float | None, at: datetime | float | None) -> str:

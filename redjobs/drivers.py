@@ -1,4 +1,4 @@
-"""What runs commands for the two kinds of queue: the only place where they differ.
+"""What runs commands for a queue; `redjobs.aiodriver` does for coroutines: the only place where they differ.
 
 Calls that are made while another one is under way wait for it, and go out together in one round trip:
 coroutines of one event loop, or threads that share a queue. Whoever is alone waits for nobody.
@@ -6,33 +6,34 @@ coroutines of one event loop, or threads that share a queue. Whoever is alone wa
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError, ResponseError
 
-from redjobs.commands import Command
-from redjobs.dialogue import LOST, Dialogue, made
-from redjobs.flows import Ahead, Flow
+from redjobs import commands, connect, flows
+from redjobs.ahead import Bulk
+from redjobs.commands import SCRIPTS, Command, Duplicate, Round
+from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
+from redjobs.flows import Flow, Taken
+from redjobs.jobs import Job, NewJob
+from redjobs.keys import queues_key
 from redjobs.settings import Server
 from redjobs.shards import Shards
-from redjobs.wire import AsyncStream, Stream, Words, exchange, exchange_async
+from redjobs.wire import Words, exchange
 
 T = TypeVar("T")
 
-#: So many commands are under way at most: of those that enqueue many jobs, a thousand jobs.
-_AHEAD = 4
-#: So many callers share a round trip at most.
-_MOST = 200
+LOST = (redis.ConnectionError, redis.TimeoutError)
 
-_Waiting = tuple[list[Words], "asyncio.Future[list[Any]]"]
+#: So many callers share a round trip at most.
+MOST = 200
+#: How long replicas have to confirm that they have an accepted job.
+REPLICAS_MS = 1_000
 
 
 class _Asked:
@@ -50,14 +51,69 @@ class _Asked:
         self.appointed = False
 
 
-class Driver(Dialogue):
+class BaseDriver:
+    """What both drivers know of their server, and what they say to it and of it."""
+
+    def __init__(self, client: Any, server: Server | None, replicas: int) -> None:
+        if replicas < 0:
+            raise SettingsError(f"wait_replicas is a number of replicas, not {replicas!r}")
+        self._server = server
+        self._replicas = replicas
+        self._wait: Words = ("WAIT", replicas, REPLICAS_MS)
+        self._introduced = False
+        #: A client of a cluster has none: each of its commands finds its node by itself.
+        self._pool: Any = getattr(client, "connection_pool", None)
+        #: Whether it has answered yet: before, a lost connection is a mistake in the settings.
+        self._answered = False
+        self._announced: set[str] = set()
+
+    def _words(self, command: Command[Any], *, known: bool = True) -> list[Words]:
+        """What to send for a command: its script by hash or as a text, and WAIT where it enqueues."""
+        words: list[Words] = [command.words if known else command.whole]
+        if self._replicas and command.script is SCRIPTS["enqueue"]:
+            # WAIT answers for what this connection has written. A job that was sent again after a
+            # lost reply writes nothing: without this write, any replica would do.
+            words += (("HINCRBY", command.keys[3], "enqueued", 0), self._wait)
+        return words
+
+    def _stream_pool(self, _command: Command[Any]) -> Any:
+        """Where a bulk sends its calls ahead; None: one by one, so that each is confirmed."""
+        introduced, self._introduced = self._introduced, True
+        # The first goes alone, and brings the script: so jobs keep their order.
+        return self._pool if introduced and not self._replicas else None
+
+    def _read(self, command: Command[T], replies: list[Any]) -> T:
+        """What the replies say. Raises the server's error, and NotReplicated."""
+        if isinstance(replies[0], Exception):
+            raise replies[0]
+        found = command.parse(replies[0])
+        if len(replies) > 1:
+            # What the server refuses to say is no confirmation.
+            confirmed = replies[-1] if isinstance(replies[-1], int) else 0
+            ids = [job.id for job in cast(list[Any], found) if isinstance(job, Job)]
+            if ids and confirmed < self._replicas:
+                raise NotReplicated(ids, confirmed, self._replicas)
+        return found
+
+    def _lost(self, error: Exception) -> ServerUnavailable | None:
+        """What to raise in place of a lost connection; None: the error itself."""
+        if self._answered or self._server is None:
+            return None
+        return connect.unavailable(self._server, error)
+
+    def _announcement(self, shards: Shards) -> Words | None:
+        """What lets the CLI and the dashboard know the queue's name; once per process and queue."""
+        if self._announced.issuperset(shards.names):
+            return None
+        return ("SADD", queues_key(shards.whole.prefix), *shards.names)
+
+
+class Driver(BaseDriver):
     """Runs commands on one redis-py client. For any thread; survives a fork."""
 
     def __init__(self, client: redis.Redis, server: Server | None, replicas: int = 0) -> None:
-        super().__init__(server, replicas)
+        super().__init__(client, server, replicas)
         self.client = client
-        #: A client of a cluster has none: each of its commands finds its node by itself.
-        self._pool: Any = getattr(client, "connection_pool", None)
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -78,51 +134,10 @@ class Driver(Dialogue):
         reply: Any = None
         try:
             while True:
-                wanted = flow.send(reply)
-                reply = self._run_ahead(wanted.commands) if isinstance(wanted, Ahead) else self.run(wanted)
+                reply = self.run(flow.send(reply))
         except StopIteration as stop:
             result: T = stop.value
             return result
-
-    def _run_ahead(self, commands: Iterator[Command[T]]) -> list[T]:
-        """Run commands in their order; while the server works on one, the next is made and sent."""
-        # The first one alone: most often there is no other, and it brings the script.
-        answers = [self.run(command) for command in islice(commands, 1)]
-        under_way = deque(islice(commands, 1))
-        problem = self._stream(commands, under_way, answers) if under_way and self._pool else None
-        # What was lost on the way is sent again, and tried as often as any other call.
-        answers += [self.run(command) for command in under_way]
-        if problem is not None:
-            raise problem
-        return answers + [self.run(command) for command in commands]
-
-    def _stream(
-        self, commands: Iterator[Command[T]], under_way: deque[Command[T]], answers: list[T]
-    ) -> Exception | None:
-        """Until all are answered, one cannot be made (which is returned), or the connection is lost."""
-        stream, problem = None, None
-        try:
-            stream = Stream(self._pool)
-            stream.send(self._words(under_way[0]))
-            more: Command[T] | None = under_way[0]
-            while under_way:
-                while more is not None and problem is None and len(under_way) < _AHEAD:
-                    more, problem = made(commands)
-                    if more is not None:
-                        under_way.append(more)
-                        stream.send(self._words(more))
-                replies = stream.read(len(self._words(under_way[0])))
-                answers.append(self._of_stream(under_way.popleft(), replies))
-        except LOST:
-            pass
-        finally:
-            if stream is not None:
-                stream.close()
-        return problem
-
-    def _of_stream(self, command: Command[T], replies: list[Any]) -> T:
-        known = not isinstance(replies[0], NoScriptError)
-        return self._read(command, replies) if known else self.run(command)
 
     def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""
@@ -131,6 +146,32 @@ class Driver(Dialogue):
             if isinstance(reply, Exception):
                 raise reply
             self._announced.update(shards.names)
+
+    def enqueue(self, shards: Shards, job: NewJob) -> Job:
+        """Enqueue one job. One round trip, and one or two more where its unique key is taken."""
+        self.announce(shards)
+        keys = shards.of(job.id)
+        try:
+            (found,) = self.run(commands.enqueue(keys, [job]))
+            if isinstance(found, Duplicate):
+                return self.drive(flows.existing(keys, job, found.holder))
+        except LOST as error:
+            raise flows.enqueue_unknown([job.id], error) from error
+        return found
+
+    def enqueue_many(self, shards: Shards, jobs: Iterable[NewJob]) -> list[Job]:
+        """Enqueue many jobs: the next call is made while the server works on the last one."""
+        self.announce(shards)
+        bulk = Bulk(self.run, self._stream_pool)
+        try:
+            return [
+                self.drive(flows.existing(found.keys, found.job, found.holder))
+                if isinstance(found, Taken)
+                else found
+                for found in bulk.store(flows.batches(shards, jobs))
+            ]
+        except LOST as error:
+            raise flows.enqueue_unknown(bulk.sent, error) from error
 
     def _call(self, calls: list[Words]) -> list[Any]:
         try:
@@ -187,11 +228,11 @@ class Driver(Dialogue):
 
     def _send_for_all(self, asked: _Asked) -> None:
         with self._lock:
-            together = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
+            together = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
         error: BaseException | None = None
         replies: list[Any] = []
         try:
-            replies = self._send([words for one in together for words in one.calls])
+            replies = self._send_together([words for one in together for words in one.calls])
         except BaseException as problem:
             error = problem
             raise
@@ -204,6 +245,14 @@ class Driver(Dialogue):
                 one.error = error if error is None or isinstance(error, Exception) else _interrupted()
                 if one is not asked:
                     one.turn.release()
+
+    def _send_together(self, calls: Sequence[Words], *, alone: bool = False) -> list[Any]:
+        together = Round(calls, alone=alone)
+        if refused := together.read(self._send(together.words)):
+            replies = self._send_together([calls[place] for place in refused], alone=True)
+            for place, reply in zip(refused, replies, strict=True):
+                together.answers[place] = reply
+        return together.answers
 
     def _send(self, calls: Sequence[Words]) -> list[Any]:
         if self._pool is not None:
@@ -220,158 +269,3 @@ class Driver(Dialogue):
 
 def _interrupted() -> redis.ConnectionError:
     return redis.ConnectionError("the thread that sent this together with its own call was interrupted")
-
-
-class AsyncDriver(Dialogue):
-    """Awaits commands on one redis-py client. For one event loop."""
-
-    def __init__(self, client: redis.asyncio.Redis, server: Server | None, replicas: int = 0) -> None:
-        super().__init__(server, replicas)
-        self.client = client
-        self._pool: Any = getattr(client, "connection_pool", None)
-        self._busy = False
-        self._waiting: deque[_Waiting] = deque()
-        #: Held here, as the loop itself does not.
-        self._sender: asyncio.Task[None] | None = None
-
-    async def run(self, command: Command[T]) -> T:
-        """Send a command, load its script where the server does not have it, read the reply."""
-        replies = await self._call(self._words(command))
-        if isinstance(replies[0], NoScriptError):
-            replies = await self._call(self._words(command, known=False))
-        return self._read(command, replies)
-
-    async def drive(self, flow: Flow[T]) -> T:
-        """Run the commands that a flow yields; returns what it returns."""
-        reply: Any = None
-        while True:
-            try:
-                wanted = flow.send(reply)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            if isinstance(wanted, Ahead):
-                reply = await self._run_ahead(wanted.commands)
-            else:
-                reply = await self.run(wanted)
-
-    async def _run_ahead(self, commands: Iterator[Command[T]]) -> list[T]:
-        """Run commands in their order; while the server works on one, the next is made and sent."""
-        # The first one alone: most often there is no other, and it brings the script.
-        answers = [await self.run(command) for command in islice(commands, 1)]
-        under_way = deque(islice(commands, 1))
-        problem = await self._stream(commands, under_way, answers) if under_way and self._pool else None
-        # What was lost on the way is sent again, and tried as often as any other call.
-        answers += [await self.run(command) for command in under_way]
-        if problem is not None:
-            raise problem
-        return answers + [await self.run(command) for command in commands]
-
-    async def _stream(
-        self, commands: Iterator[Command[T]], under_way: deque[Command[T]], answers: list[T]
-    ) -> Exception | None:
-        """Until all are answered, one cannot be made (which is returned), or the connection is lost."""
-        stream, problem = None, None
-        try:
-            stream = await AsyncStream.open(self._pool)
-            await stream.send(self._words(under_way[0]))
-            more: Command[T] | None = under_way[0]
-            while under_way:
-                while more is not None and problem is None and len(under_way) < _AHEAD:
-                    more, problem = made(commands)
-                    if more is not None:
-                        under_way.append(more)
-                        await stream.send(self._words(more))
-                replies = await stream.read(len(self._words(under_way[0])))
-                answers.append(await self._of_stream(under_way.popleft(), replies))
-        except LOST:
-            pass
-        finally:
-            if stream is not None:
-                await stream.close()
-        return problem
-
-    async def _of_stream(self, command: Command[T], replies: list[Any]) -> T:
-        known = not isinstance(replies[0], NoScriptError)
-        return self._read(command, replies) if known else await self.run(command)
-
-    async def announce(self, shards: Shards) -> None:
-        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
-        if words := self._announcement(shards):
-            (reply,) = await self._call([words])
-            if isinstance(reply, Exception):
-                raise reply
-            self._announced.update(shards.names)
-
-    async def _call(self, calls: list[Words]) -> list[Any]:
-        try:
-            replies = await self._share(calls)
-        except LOST as error:
-            if instead := self._lost(error):
-                raise instead from error
-            raise
-        self._answered = True
-        return replies
-
-    async def _share(self, calls: list[Words]) -> list[Any]:
-        """Send now, or with others that wait, once the call that is under way is over."""
-        if self._busy:
-            answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-            self._waiting.append((calls, answer))
-            return await answer
-        self._busy = True
-        try:
-            return await self._send(calls)
-        finally:
-            if self._waiting:
-                self._sender = asyncio.create_task(self._send_for_all())
-            else:
-                self._busy = False
-
-    async def _send_for_all(self) -> None:
-        together: list[_Waiting] = []
-        try:
-            while self._waiting:
-                # Whoever was cancelled meanwhile wants nothing sent any more.
-                taken = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
-                together = [(calls, answer) for calls, answer in taken if not answer.done()]
-                if not together:
-                    continue
-                try:
-                    replies = await self._send([words for calls, _ in together for words in calls])
-                except Exception as error:  # noqa: BLE001 - it is each caller's
-                    _tell(together, error)
-                else:
-                    _answer(together, replies)
-        finally:
-            self._busy = False
-            # The loop is closing.
-            for _, answer in (*together, *self._waiting):
-                answer.cancel()
-            self._waiting.clear()
-
-    async def _send(self, calls: Sequence[Words]) -> list[Any]:
-        if self._pool is not None:
-            return await exchange_async(self._pool, calls)
-        return [await self._alone(words) for words in calls]
-
-    async def _alone(self, words: Words) -> Any:
-        client: Any = self.client
-        try:
-            return await client.execute_command(*words)
-        except ResponseError as error:
-            return error
-
-
-def _answer(together: Iterable[_Waiting], replies: list[Any]) -> None:
-    at = 0
-    for calls, answer in together:
-        if not answer.done():
-            answer.set_result(replies[at : at + len(calls)])
-        at += len(calls)
-
-
-def _tell(together: Iterable[_Waiting], error: Exception) -> None:
-    for _, answer in together:
-        if not answer.done():
-            answer.set_exception(error)

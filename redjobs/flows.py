@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
@@ -20,20 +20,7 @@ from redjobs.registry import Registry
 from redjobs.shards import Shards
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Ahead:
-    """Commands of which the next is made and sent while the server works on the last one.
-
-    Only what may be sent twice: after a lost connection all that is unanswered is sent again. The answer
-    is a list of all answers.
-    """
-
-    commands: Iterator[Command[Any]]
-
-
-Flow = Generator[Command[Any] | Ahead, Any, T]
+Flow = Generator[Command[Any], Any, T]
 
 #: So many jobs are spread over the parts of a sharded queue at a time.
 _SPREAD = 4_000
@@ -51,37 +38,48 @@ _VERDICTS = {
 }
 
 
-def enqueue(keys: Keys, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
-    """One call per `ENQUEUE_BATCH` jobs, and two more for each whose unique key is taken."""
-    waiting = iter(jobs)
-    keyed: list[NewJob] = []
-
-    def calls() -> Iterator[Command[list[Job | Duplicate]]]:
-        while batch := list(islice(waiting, ENQUEUE_BATCH)):
-            keyed.extend(job for job in batch if job.options.key)
-            yield commands.enqueue(keys, batch)
-
-    answers: list[list[Job | Duplicate]] = yield Ahead(calls())
-    enqueued = [reply for answer in answers for reply in answer]
-    if not keyed:
-        return cast(list[Job], enqueued)
-    return (yield from _with_holders(keys, enqueued, iter(keyed)))
+#: What became of the jobs of one call, in their order.
+Replies = list[Job | Duplicate]
 
 
-def _with_holders(keys: Keys, enqueued: list[Job | Duplicate], keyed: Iterator[NewJob]) -> Flow[list[Job]]:
-    """The jobs, and in place of each duplicate the job that holds its key."""
-    jobs: list[Job] = []
-    for reply in enqueued:
-        if isinstance(reply, Duplicate):
-            jobs.append((yield from _existing(keys, next(keyed), reply.holder)))
-            continue
-        if reply.options.key:
-            next(keyed)
-        jobs.append(reply)
-    return jobs
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A new job whose unique key is held by another one: `existing` finds that."""
+
+    keys: Keys
+    job: NewJob
+    holder: str
 
 
-def _existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """New jobs that go to the server in one call, and their places among all that are enqueued."""
+
+    keys: Keys
+    jobs: list[NewJob]
+    places: list[int]
+
+    def settled(self, replies: Replies) -> Iterator[tuple[int, Job | Taken]]:
+        """What became of each job, with its place."""
+        for place, job, reply in zip(self.places, self.jobs, replies, strict=True):
+            yield place, Taken(self.keys, job, reply.holder) if isinstance(reply, Duplicate) else reply
+
+
+def batches(shards: Shards, jobs: Iterable[NewJob]) -> Iterator[Batch]:
+    """Each job in its part, in calls of `ENQUEUE_BATCH` at most; made as they are asked for."""
+    waiting = enumerate(jobs)
+    at_once = ENQUEUE_BATCH if len(shards.parts) == 1 else _SPREAD
+    while some := list(islice(waiting, at_once)):
+        groups: dict[Keys, list[tuple[int, NewJob]]] = {}
+        for place, job in some:
+            groups.setdefault(shards.of(job.id), []).append((place, job))
+        for keys, group in groups.items():
+            for at in range(0, len(group), ENQUEUE_BATCH):
+                part = group[at : at + ENQUEUE_BATCH]
+                yield Batch(keys, [job for _, job in part], [place for place, _ in part])
+
+
+def existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:
     """The living job that holds this job's unique key, or this job if the other is just over."""
     for _ in range(10):
         found: Job | None = yield commands.peek(keys, holder)
@@ -110,24 +108,6 @@ def anywhere(shards: Shards, id_or_key: str, verb: Callable[[Keys, str], Flow[T]
         if found is not Verdict.NOT_FOUND:
             return found
     return (yield from verb(last, id_or_key))
-
-
-def enqueue_spread(shards: Shards, jobs: Iterable[NewJob]) -> Flow[list[Job]]:
-    """`enqueue`, each job in its part: a few thousand jobs at a time, in one call or more per part."""
-    if len(shards.parts) == 1:
-        return (yield from enqueue(shards.whole, jobs))
-    waiting = iter(jobs)
-    enqueued: list[Job] = []
-    while batch := list(islice(waiting, _SPREAD)):
-        groups: dict[Keys, list[tuple[int, NewJob]]] = {}
-        for place, job in enumerate(batch):
-            groups.setdefault(shards.of(job.id), []).append((place, job))
-        made: dict[int, Job] = {}
-        for keys, some in groups.items():
-            found = yield from enqueue(keys, [job for _, job in some])
-            made |= {place: job for (place, _), job in zip(some, found, strict=True)}
-        enqueued += [made[place] for place in range(len(batch))]
-    return enqueued
 
 
 def get(keys: Keys, id_or_key: str) -> Flow[Job]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, Literal, TypeVar
 
 from redjobs.errors import SettingsError
@@ -45,6 +45,7 @@ EVENTS: Final[tuple[str, ...]] = (
 _AROUND: Final = frozenset({"enqueue", "run"})
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Hooks:
@@ -116,6 +117,18 @@ class Hooks:
             raise
         else:
             self._leave(event, entered, None)
+
+    def entered(self, event: str, facts: Iterable[T], around: contextlib.ExitStack) -> Iterable[T]:
+        """The same facts; as each passes by, the hooks are called, and go on when `around` ends."""
+        if not self.has(event):
+            return facts
+
+        def entering() -> Iterator[T]:
+            for fact in facts:
+                around.enter_context(self.around(event, fact))
+                yield fact
+
+        return entering()
 
     def _leave(
         self,

@@ -72,10 +72,10 @@ class JobOptions:
 
     def over(self, base: JobOptions) -> JobOptions:
         """These options, and those of `base` where these say nothing."""
-        if base == _NO_OPTIONS:
-            return self
-        if self == _NO_OPTIONS:  # nearly always
+        if self is NO_OPTIONS:  # nearly always
             return base
+        if base is NO_OPTIONS:
+            return self
         own = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         return replace(base, **own)
 
@@ -83,7 +83,8 @@ class JobOptions:
 #: What holds where neither the job nor its handler says anything. delayed_job's numbers.
 DEFAULTS = JobOptions(priority=0, max_attempts=25)
 
-_NO_OPTIONS = JobOptions()
+#: Nothing is said; most jobs share this one.
+NO_OPTIONS = JobOptions()
 _STORED = ("max_attempts", "backoff", "timeout", "result_ttl")
 
 
@@ -163,7 +164,7 @@ def _backoff(value: timedelta | float | list[float] | tuple[float, ...] | None) 
 
 def pack_options(options: JobOptions) -> bytes:
     """What a job's hash stores of its options: only what was said, b'' for nothing."""
-    if options == _NO_OPTIONS:
+    if options is NO_OPTIONS:
         return b""
     said = {name: _small(value) for name in _STORED if (value := getattr(options, name)) is not None}
     return bytes(msgpack.packb(said)) if said else b""
@@ -254,7 +255,7 @@ class Job:
     run_at_ms: int
     attempt: int = 0
     crashes: int = 0
-    options: JobOptions = _NO_OPTIONS
+    options: JobOptions = NO_OPTIONS
     errors: tuple[JobError, ...] = ()
     worker: str | None = None
     started_at_ms: int | None = None

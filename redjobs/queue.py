@@ -27,10 +27,9 @@ from redjobs.calls import (
     options_of,
     run_at_of,
 )
-from redjobs.dialogue import LOST
 from redjobs.drivers import Driver
 from redjobs.errors import ResultTimeout, SettingsError
-from redjobs.jobs import Job, JobOptions, NewJob, State, Verdict
+from redjobs.jobs import NO_OPTIONS, Job, JobOptions, NewJob, State, Verdict
 from redjobs.keys import DEFAULT_PREFIX, Keys
 from redjobs.registry import Handler, Registry
 from redjobs.registry import registry as shared_registry
@@ -73,7 +72,7 @@ class Queue:
         self.keys = Keys(name, prefix)
         self._shards = Shards(name, prefix, shards)
         self.registry = registry
-        self._options = JobOptions()
+        self._options = NO_OPTIONS
         if client is not None:
             connect.check_client(client)
             if hasattr(client, "aclose"):
@@ -115,7 +114,7 @@ class Queue:
 
     def enqueue(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Run `fn(*args, **kwargs)` on a worker, as soon as one is free."""
-        return self._enqueue([Call(fn, args, kwargs)])[0]
+        return self._enqueue(Call(fn, args, kwargs))
 
     @overload
     def enqueue_in(
@@ -135,7 +134,7 @@ class Queue:
         `enqueue_in(timedelta(days=3), fn, 7, template="gentle")`: everything after the function
         goes to the function. Or `enqueue_in(days=3, fn=fn, args=(7,), kwargs={...})`.
         """
-        return self._enqueue([call_in(args, kwargs)])[0]
+        return self._enqueue(call_in(args, kwargs))
 
     @overload
     def enqueue_at(
@@ -154,34 +153,29 @@ class Queue:
 
         `enqueue_at(moment, fn, 7)`, or `enqueue_at(at=moment, fn=fn, args=(7,), kwargs={...})`.
         """
-        return self._enqueue([call_at(args, kwargs)])[0]
+        return self._enqueue(call_at(args, kwargs))
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
-        """Enqueue many calls, a thousand at a time: `enqueue_many(call(fn, n) for n in ...)`.
+        """Enqueue many calls, 250 in each call of the server: `enqueue_many(call(fn, n) for n in ...)`.
 
         A call may have its own time and options: `call(fn, n).in_(delay).with_options(key=...)`.
-        When an error stops it half-way, the thousands that were sent before stay enqueued.
+        When an error stops it half-way, what was sent before stays enqueued; a call is on its way
+        before the last one is answered.
         """
-        return self._enqueue(calls)
-
-    def _enqueue(self, calls: Iterable[Call]) -> list[Job]:
-        sent: list[str] = []
-        hooks = self.registry.hooks
         with ExitStack() as around:
+            new = self.registry.hooks.entered("enqueue", map(self._new, calls), around)
+            return self._driver.enqueue_many(self._shards, new)
 
-            def jobs() -> Iterable[NewJob]:
-                for wanted in calls:
-                    job = self._shards.placed(new_job(wanted, self.name, self._options, self.registry))
-                    if hooks.has("enqueue"):
-                        around.enter_context(hooks.around("enqueue", job))
-                    sent.append(job.id)
-                    yield job
+    def _enqueue(self, wanted: Call) -> Job:
+        job = self._new(wanted)
+        hooks = self.registry.hooks
+        if not hooks.has("enqueue"):
+            return self._driver.enqueue(self._shards, job)
+        with hooks.around("enqueue", job):
+            return self._driver.enqueue(self._shards, job)
 
-            self._driver.announce(self._shards)
-            try:
-                return self._driver.drive(flows.enqueue_spread(self._shards, jobs()))
-            except LOST as error:
-                raise flows.enqueue_unknown(sent, error) from error
+    def _new(self, wanted: Call) -> NewJob:
+        return self._shards.placed(new_job(wanted, self.name, self._options, self.registry))
 
     # One job -------------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ class Registry:
 
     def defaults(self, handler: Handler[..., Any], queue: str) -> JobOptions:
         """The options of a handler's job in a queue, where the job itself says nothing."""
-        of_queue = self.queue_options.get(whole_of(queue))
+        of_queue = self.queue_options.get(whole_of(queue)) if self.queue_options else None
         return handler.defaults if of_queue is None else handler.defaults.over(of_queue)
 
     @property

@@ -8,13 +8,15 @@ again, and how often, its connections say: see `redjobs.connect`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis
 from redis.exceptions import ResponseError
 
 Words = Sequence[bytes | str | int | float]
+
 
 # redis-py before 5.3 wants to hear what a connection is for, and warns whoever says so from then on.
 _TOLD = (
@@ -46,11 +48,11 @@ def exchange(pool: Any, calls: Sequence[Words]) -> list[Any]:
 def exchange_on(connection: Any, calls: Sequence[Words]) -> list[Any]:
     """`exchange` over a connection that the caller holds; it stays his, and is closed by what raises."""
     try:
-        packed = connection.pack_commands(calls)
+        packed = _packed(connection, calls)
 
         def attempt() -> list[Any]:
             connection.send_packed_command(packed)
-            return [_read(connection) for _ in calls]
+            return _settled(connection, [_read(connection) for _ in calls])
 
         def failed(_error: Exception, *_count: int) -> None:
             connection.disconnect()
@@ -63,6 +65,12 @@ def exchange_on(connection: Any, calls: Sequence[Words]) -> list[Any]:
     return replies
 
 
+def _packed(connection: Any, calls: Sequence[Words]) -> Any:
+    if len(calls) == 1:
+        return connection.pack_command(*calls[0])
+    return connection.pack_commands(calls)
+
+
 def _read(connection: Any) -> Any:
     try:
         return connection.read_response()
@@ -70,15 +78,85 @@ def _read(connection: Any) -> Any:
         return error
 
 
+def _settled(connection: Any, replies: list[Any]) -> list[Any]:
+    """The replies; raises the first error that this connection is to try again, such as READONLY."""
+    for reply in replies:
+        if isinstance(reply, connection.retry._supported_errors):
+            raise reply
+    return replies
+
+
+class Stream:
+    """Commands on one connection, of which several are under way; replies come in their order.
+
+    While the server works on one, the next can be made and sent. When the connection is lost, all
+    that is not answered is sent again, so only what may be run twice belongs here.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._connection: Any = None
+        #: Packed commands without a reply, and how many of them this connection has been sent.
+        self._unanswered: deque[Any] = deque()
+        self._sent = 0
+
+    def __enter__(self) -> Stream:
+        self._connection = borrow(self._pool)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Give the connection back; when somebody stops half-way, what was sent is still done."""
+        try:
+            for _ in range(self._sent):
+                _read(self._connection)
+        except BaseException:
+            self._connection.disconnect()
+            raise
+        finally:
+            self._pool.release(self._connection)
+
+    def send(self, words: Words) -> None:
+        """Send one command. Raises redis-py's errors as `exchange` does."""
+        self._unanswered.append(self._connection.pack_command(*words))
+        self._try(self._send)
+
+    def read(self) -> Any:
+        """The next reply; an error of the server stands in its place."""
+        reply = self._try(self._receive)
+        self._unanswered.popleft()
+        self._sent -= 1
+        return reply
+
+    def _try(self, step: Callable[[], Any]) -> Any:
+        try:
+            return self._connection.retry.call_with_retry(step, self._failed)
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    def _send(self) -> None:
+        while self._sent < len(self._unanswered):
+            self._connection.send_packed_command(self._unanswered[self._sent])
+            self._sent += 1
+
+    def _receive(self) -> Any:
+        self._send()
+        return _settled(self._connection, [_read(self._connection)])[0]
+
+    def _failed(self, _error: BaseException, *_count: int) -> None:
+        self._connection.disconnect()
+        self._sent = 0
+
+
 async def exchange_async(pool: Any, calls: Sequence[Words]) -> list[Any]:
     """`exchange` for coroutines."""
     connection = await pool.get_connection(*_TOLD)
     try:
-        packed = connection.pack_commands(calls)
+        packed = _packed(connection, calls)
 
         async def attempt() -> list[Any]:
             await connection.send_packed_command(packed)
-            return [await _read_async(connection) for _ in calls]
+            return _settled(connection, [await _read_async(connection) for _ in calls])
 
         async def failed(_error: Exception, *_count: int) -> None:
             await connection.disconnect()
@@ -99,62 +177,58 @@ async def _read_async(connection: Any) -> Any:
         return error
 
 
-class Stream:
-    """One connection on which several commands may be under way; replies come in their order.
-
-    Close it in any case: with replies unread, the connection is given up. Raises what `exchange` does,
-    after a single attempt.
-    """
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self._connection = borrow(pool)
-        self._unread = 0
-
-    def send(self, calls: Sequence[Words]) -> None:
-        """Send commands together."""
-        self._unread += len(calls)
-        self._connection.send_packed_command(self._connection.pack_commands(calls))
-
-    def read(self, count: int) -> list[Any]:
-        """The replies to the next so many commands; an error of the server stands in its command's place."""
-        replies = [_read(self._connection) for _ in range(count)]
-        self._unread -= count
-        return replies
-
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._unread:
-            self._connection.disconnect()
-        self._pool.release(self._connection)
-
-
 class AsyncStream:
     """`Stream` for coroutines."""
 
-    def __init__(self, pool: Any, connection: Any) -> None:
+    def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._connection = connection
-        self._unread = 0
+        self._connection: Any = None
+        self._unanswered: deque[Any] = deque()
+        self._sent = 0
 
-    @classmethod
-    async def open(cls, pool: Any) -> AsyncStream:
-        """One over a connection of this pool."""
-        return cls(pool, await pool.get_connection(*_TOLD))
+    async def __aenter__(self) -> AsyncStream:
+        self._connection = await self._pool.get_connection(*_TOLD)
+        return self
 
-    async def send(self, calls: Sequence[Words]) -> None:
-        """As `Stream.send`."""
-        self._unread += len(calls)
-        await self._connection.send_packed_command(self._connection.pack_commands(calls))
-
-    async def read(self, count: int) -> list[Any]:
-        """As `Stream.read`."""
-        replies = [await _read_async(self._connection) for _ in range(count)]
-        self._unread -= count
-        return replies
-
-    async def close(self) -> None:
-        """As `Stream.close`."""
-        if self._unread:
+    async def __aexit__(self, *_error: object) -> None:
+        """As `Stream.__exit__`."""
+        try:
+            for _ in range(self._sent):
+                await _read_async(self._connection)
+        except BaseException:
             await self._connection.disconnect(nowait=True)
-        await self._pool.release(self._connection)
+            raise
+        finally:
+            await self._pool.release(self._connection)
+
+    async def send(self, words: Words) -> None:
+        """As `Stream.send`."""
+        self._unanswered.append(self._connection.pack_command(*words))
+        await self._try(self._send)
+
+    async def read(self) -> Any:
+        """As `Stream.read`."""
+        reply = await self._try(self._receive)
+        self._unanswered.popleft()
+        self._sent -= 1
+        return reply
+
+    async def _try(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await self._connection.retry.call_with_retry(step, self._failed)
+        except BaseException as error:
+            await self._failed(error)
+            raise
+
+    async def _send(self) -> None:
+        while self._sent < len(self._unanswered):
+            await self._connection.send_packed_command(self._unanswered[self._sent])
+            self._sent += 1
+
+    async def _receive(self) -> Any:
+        await self._send()
+        return _settled(self._connection, [await _read_async(self._connection)])[0]
+
+    async def _failed(self, _error: BaseException, *_count: int) -> None:
+        await self._connection.disconnect(nowait=True)
+        self._sent = 0

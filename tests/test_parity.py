@@ -12,7 +12,8 @@ import pytest
 
 from redjobs import AsyncQueue, Queue
 from redjobs.aio import AsyncJobFunction
-from redjobs.drivers import AsyncDriver, Driver
+from redjobs.aiodriver import AsyncDriver
+from redjobs.drivers import Driver
 from redjobs.queue import JobFunction
 
 PAIRS = [(Queue, AsyncQueue), (JobFunction, AsyncJobFunction), (Driver, AsyncDriver)]
@@ -35,7 +36,7 @@ AWAITED = {
         "close",
     },
     JobFunction: {"enqueue", "enqueue_in", "enqueue_at"},
-    Driver: {"run", "drive", "announce"},
+    Driver: {"run", "drive", "announce", "enqueue", "enqueue_many"},
 }
 
 

@@ -31,6 +31,7 @@ from redjobs.commands.queues import (
     requeue,
     reschedule,
 )
+from redjobs.commands.together import Round
 from redjobs.commands.upkeep import Swept, heartbeat, listed, recover, retire, stranded, sweep
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Command",
     "Duplicate",
     "Finished",
+    "Round",
     "Swept",
     "Taken",
     "begin",

@@ -53,6 +53,16 @@ class Command(Generic[T]):
     args: tuple[Arg, ...]
     parse: Callable[[Any], T]
 
+    @property
+    def words(self) -> tuple[Arg, ...]:
+        """What is sent: the script by its hash."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    @property
+    def whole(self) -> tuple[Arg, ...]:
+        """What is sent to a server that does not know the script: its text."""
+        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.args)
+
 
 def word(reply: Any) -> str:
     """A reply that is a word."""

@@ -16,8 +16,9 @@ import pytest
 import redis
 
 from redjobs import AsyncQueue, Queue, call
+from redjobs.aiodriver import AsyncDriver
 from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
-from redjobs.drivers import AsyncDriver, Driver
+from redjobs.drivers import Driver
 from redjobs.errors import EnqueueUnknown, PayloadError, ServerUnavailable, SettingsError
 from redjobs.settings import Server
 
@@ -130,6 +131,14 @@ def test_nothing_is_sent_for_what_cannot_be_a_job(make: Make) -> None:
     assert client.names in ([], ["sadd"])
 
 
+def test_neighbours_of_a_duplicate_are_enqueued_in_their_order(make: Make) -> None:
+    holder = [b"ready", 0, [b"name", b"shop.mail:send"]]
+    queue, client = make(1, [NOW, [b"ready", b"duplicate", b"ready"], [2, b"holder"]], holder)
+    jobs = run(queue.enqueue_many([call(send, 1), call(send, 2).with_options(key="a"), call(send, 3)]))
+    assert [job.id in client.calls[1] for job in jobs] == [True, False, True]
+    assert [job.created for job in jobs] == [True, False, True]
+
+
 # What is raised -------------------------------------------------------------------------------
 
 LOST = [redis.ConnectionError("refused"), redis.TimeoutError("timed out")]
@@ -171,11 +180,11 @@ def test_so_it_does_when_the_script_had_to_be_sent_whole(make: Make, error: Exce
 
 
 def test_of_many_jobs_all_that_were_sent_are_named(make: Make) -> None:
-    count = ENQUEUE_BATCH + 50
     queue, _ = make(1, [NOW, [b"ready"] * ENQUEUE_BATCH, []], redis.TimeoutError("timed out"))
-    with pytest.raises(EnqueueUnknown, match=f"{count} jobs") as caught:
-        run(queue.enqueue_many(call(send, n) for n in range(count)))
-    assert len(set(caught.value.job_ids)) == count
+    sent = 2 * ENQUEUE_BATCH - 1
+    with pytest.raises(EnqueueUnknown, match=f"{sent} jobs") as caught:
+        run(queue.enqueue_many(call(send, n) for n in range(sent)))
+    assert len(set(caught.value.job_ids)) == sent
 
 
 @lost

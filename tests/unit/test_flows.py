@@ -10,12 +10,14 @@ import pytest
 from redjobs import flows
 from redjobs.commands import ENQUEUE_BATCH, Command
 from redjobs.errors import JobNotFound, RedjobsError
-from redjobs.flows import Ahead, Flow
+from redjobs.flows import Flow
 from redjobs.ids import new_id
 from redjobs.jobs import NewJob, State, Verdict, make_options
 from redjobs.keys import Keys
+from redjobs.shards import Shards
 
 KEYS = Keys("mail")
+WHOLE = Shards("mail")
 NOW = 1_700_000_000_000
 HASH = [b"name", b"shop.mail:send", b"enqueued_at", b"%d" % NOW]
 MISSING = [b"missing", 0, []]
@@ -28,13 +30,10 @@ def pump(flow: Flow[Any], *replies: Any) -> tuple[Any, list[str]]:
     waiting = list(replies)
     try:
         while True:
-            wanted = flow.send(answer)
-            answers = []
-            for command in wanted.commands if isinstance(wanted, Ahead) else [wanted]:
-                asked.append(command.script.name)
-                reply = waiting.pop(0)
-                answers.append(command.parse(reply(command) if callable(reply) else reply))
-            answer = answers if isinstance(wanted, Ahead) else answers[0]
+            command = flow.send(answer)
+            asked.append(command.script.name)
+            reply = waiting.pop(0)
+            answer = command.parse(reply(command) if callable(reply) else reply)
     except StopIteration as stop:
         assert not waiting, f"not asked for: {waiting}"
         return stop.value, asked
@@ -52,15 +51,24 @@ def all_ready(command: Command[Any]) -> list[Any]:
     return [NOW, [b"ready"] * count, []]
 
 
-def test_many_jobs_go_a_thousand_per_round_trip() -> None:
+def test_many_jobs_go_in_calls_of_a_bounded_size() -> None:
     wanted = [new() for _ in range(2 * ENQUEUE_BATCH + 1)]
-    enqueued, asked = pump(flows.enqueue(KEYS, wanted), all_ready, all_ready, all_ready)
-    assert asked == ["enqueue"] * 3
-    assert [job.id for job in enqueued] == [job.id for job in wanted]
+    made = list(flows.batches(WHOLE, wanted))
+    assert [len(batch.jobs) for batch in made] == [ENQUEUE_BATCH, ENQUEUE_BATCH, 1]
+    assert [job for batch in made for job in batch.jobs] == wanted
+
+
+def test_each_job_keeps_its_place_whatever_part_it_goes_to() -> None:
+    wanted = [new() for _ in range(3 * ENQUEUE_BATCH)]
+    made = list(flows.batches(Shards("mail", count=2), wanted))
+    assert all(len(batch.jobs) <= ENQUEUE_BATCH for batch in made)
+    assert {batch.keys.queue for batch in made} == {"mail/0", "mail/1"}
+    places = {place: job for batch in made for place, job in zip(batch.places, batch.jobs, strict=True)}
+    assert [places[place] for place in range(len(wanted))] == wanted
 
 
 def test_no_jobs_cost_nothing() -> None:
-    assert pump(flows.enqueue(KEYS, [])) == ([], [])
+    assert list(flows.batches(WHOLE, [])) == []
 
 
 def test_jobs_are_made_as_they_are_sent() -> None:
@@ -73,20 +81,14 @@ def test_jobs_are_made_as_they_are_sent() -> None:
             made += 1
             yield new()
 
-    wanted = next(flows.enqueue(KEYS, endless()))
-    assert isinstance(wanted, Ahead)
-    next(wanted.commands)
+    next(flows.batches(WHOLE, endless()))
     assert made == ENQUEUE_BATCH
 
 
 def test_the_job_that_holds_the_key_is_what_a_second_enqueue_gets() -> None:
     holder = new_id()
-    (found,), asked = pump(
-        flows.enqueue(KEYS, [new(key="a")]),
-        [NOW, [b"duplicate"], [1, holder.encode()]],
-        [b"scheduled", NOW + 5, HASH],
-    )
-    assert asked == ["enqueue", "peek"]
+    found, asked = pump(flows.existing(KEYS, new(key="a"), holder), [b"scheduled", NOW + 5, HASH])
+    assert asked == ["peek"]
     assert (found.id, found.created, found.state) == (holder, False, State.SCHEDULED)
 
 
@@ -97,27 +99,15 @@ def test_a_holder_that_has_just_completed_makes_room() -> None:
         assert command.args[1] == "gone-by-now", "the stale holder is named, in case its key was left behind"
         return [NOW, [b"ready"], []]
 
-    (job,), asked = pump(
-        flows.enqueue(KEYS, [wanted]), [NOW, [b"duplicate"], [1, b"gone-by-now"]], MISSING, again
-    )
-    assert asked == ["enqueue", "peek", "enqueue"]
+    job, asked = pump(flows.existing(KEYS, wanted, "gone-by-now"), MISSING, again)
+    assert asked == ["peek", "enqueue"]
     assert (job.id, job.created) == (wanted.id, True)
 
 
 def test_a_key_that_changes_hands_all_the_time_ends_in_an_error_that_names_it() -> None:
     taken = [NOW, [b"duplicate"], [1, b"another"]]
     with pytest.raises(RedjobsError, match="'a' of queue 'mail' changes hands too quickly"):
-        pump(flows.enqueue(KEYS, [new(key="a")]), taken, *[MISSING, taken] * 10)
-
-
-def test_neighbours_of_a_duplicate_are_enqueued_in_their_order() -> None:
-    wanted = [new(), new(key="a"), new()]
-    jobs, _ = pump(
-        flows.enqueue(KEYS, wanted),
-        [NOW, [b"ready", b"duplicate", b"ready"], [2, b"holder"]],
-        [b"ready", 0, HASH],
-    )
-    assert [job.id for job in jobs] == [wanted[0].id, "holder", wanted[2].id]
+        pump(flows.existing(KEYS, new(key="a"), "another"), *[MISSING, taken] * 10)
 
 
 # By id or by key ------------------------------------------------------------------------------

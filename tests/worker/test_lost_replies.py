@@ -255,6 +255,20 @@ def test_an_enqueue_whose_reply_was_lost_is_one_job(server: Server, proxy: Proxy
     queue.close()
 
 
+@pytest.mark.parametrize("skip", [1, 2, 9])
+def test_of_many_that_are_under_way_none_is_lost_and_none_is_twice(
+    server: Server, proxy: Proxy, skip: int
+) -> None:
+    """Two calls are under way when the connection ends; both are sent again, in their order."""
+    queue = Queue(url=proxy.url)
+    rule = proxy.lose_reply(script("enqueue"), times=2, skip=skip)
+    jobs = queue.enqueue_many(call(handlers.record, str(number)) for number in range(2_500))
+    assert rule.used == 2
+    waiting: Any = queue.redis.lrange(queue.keys.ready, 0, -1)
+    assert waiting[::-1] == [job.id.encode() for job in jobs]
+    queue.close()
+
+
 @pytest.mark.row(12)
 def test_an_enqueue_that_is_sent_again_when_its_job_is_over_runs_it_again(
     queue: Queue, proxy: Proxy, worker: Start, runs: Runs

@@ -1,0 +1,117 @@
+"""Many jobs at once: the next call is made and sent while the server works on the last one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from redjobs import commands
+from redjobs.commands import Command
+from redjobs.flows import Batch, Replies, Taken
+from redjobs.jobs import Job
+from redjobs.wire import AsyncStream, Stream
+
+#: So many calls are under way when the next one is made.
+_AHEAD = 1
+
+
+class Bulk:
+    """One `enqueue_many`.
+
+    `run` sends a command and reads its reply. `pool` finds the connections for a command; None: `run` does.
+    """
+
+    def __init__(self, run: Callable[[Command[Replies]], Replies], pool: Callable[[Any], Any]) -> None:
+        self._run = run
+        self._pool = pool
+        #: The ids of all that may have been sent.
+        self.sent: list[str] = []
+        self._enqueued: dict[int, Job | Taken] = {}
+        self._streams: dict[Any, Stream] = {}
+        self._under_way: deque[tuple[Batch, Command[Replies], Stream]] = deque()
+
+    def store(self, batches: Iterable[Batch]) -> list[Job | Taken]:
+        """What became of each job."""
+        with ExitStack() as around:
+            for batch in batches:
+                self._send(batch, around)
+                while len(self._under_way) > _AHEAD:
+                    self._receive()
+            while self._under_way:
+                self._receive()
+        return [self._enqueued[place] for place in range(len(self._enqueued))]
+
+    def _send(self, batch: Batch, around: ExitStack) -> None:
+        self.sent += [job.id for job in batch.jobs]
+        command = commands.enqueue(batch.keys, batch.jobs)
+        pool = self._pool(command)
+        if pool is None:
+            self._enqueued.update(batch.settled(self._run(command)))
+            return
+        if pool not in self._streams:
+            self._streams[pool] = around.enter_context(Stream(pool))
+        self._streams[pool].send(command.words)
+        self._under_way.append((batch, command, self._streams[pool]))
+
+    def _receive(self) -> None:
+        batch, command, stream = self._under_way.popleft()
+        reply = stream.read()
+        if isinstance(reply, NoScriptError):
+            stream.send(command.whole)
+            self._under_way.append((batch, command, stream))
+        elif isinstance(reply, Exception):
+            raise reply
+        else:
+            self._enqueued.update(batch.settled(command.parse(reply)))
+
+
+class AsyncBulk:
+    """`Bulk` for coroutines."""
+
+    def __init__(
+        self, run: Callable[[Command[Replies]], Awaitable[Replies]], pool: Callable[[Any], Any]
+    ) -> None:
+        self._run = run
+        self._pool = pool
+        self.sent: list[str] = []
+        self._enqueued: dict[int, Job | Taken] = {}
+        self._streams: dict[Any, AsyncStream] = {}
+        self._under_way: deque[tuple[Batch, Command[Replies], AsyncStream]] = deque()
+
+    async def store(self, batches: Iterable[Batch]) -> list[Job | Taken]:
+        """As `Bulk.store`."""
+        async with AsyncExitStack() as around:
+            for batch in batches:
+                await self._send(batch, around)
+                while len(self._under_way) > _AHEAD:
+                    await self._receive()
+            while self._under_way:
+                await self._receive()
+        return [self._enqueued[place] for place in range(len(self._enqueued))]
+
+    async def _send(self, batch: Batch, around: AsyncExitStack) -> None:
+        self.sent += [job.id for job in batch.jobs]
+        command = commands.enqueue(batch.keys, batch.jobs)
+        pool = self._pool(command)
+        if pool is None:
+            self._enqueued.update(batch.settled(await self._run(command)))
+            return
+        if pool not in self._streams:
+            self._streams[pool] = await around.enter_async_context(AsyncStream(pool))
+        await self._streams[pool].send(command.words)
+        self._under_way.append((batch, command, self._streams[pool]))
+
+    async def _receive(self) -> None:
+        batch, command, stream = self._under_way.popleft()
+        reply = await stream.read()
+        if isinstance(reply, NoScriptError):
+            await stream.send(command.whole)
+            self._under_way.append((batch, command, stream))
+        elif isinstance(reply, Exception):
+            raise reply
+        else:
+            self._enqueued.update(batch.settled(command.parse(reply)))
