@@ -38,9 +38,10 @@ class AsyncDriver(BaseDriver):
 
     async def run(self, command: Command[T]) -> T:
         """Send a command, load its script where the server does not have it, read the reply."""
-        replies = await self._call(self._words(command))
+        driver = self._at(command.keys[0])
+        replies = await driver._call(self._words(command))
         if isinstance(replies[0], NoScriptError):
-            replies = await self._call(self._words(command, known=False))
+            replies = await driver._call(self._words(command, known=False))
         return self._read(command, replies)
 
     async def drive(self, flow: Flow[T]) -> T:
@@ -57,7 +58,7 @@ class AsyncDriver(BaseDriver):
     async def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""
         if words := self._announcement(shards):
-            (reply,) = await self._call([words])
+            (reply,) = await self._at(str(words[1]))._call([words])
             if isinstance(reply, Exception):
                 raise reply
             self._announced.update(shards.names)

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import redis
 from redis.exceptions import NoScriptError, ResponseError
@@ -61,8 +61,10 @@ class BaseDriver:
         self._replicas = replicas
         self._wait: Words = ("WAIT", replicas, REPLICAS_MS)
         self._introduced = False
-        #: A client of a cluster has none: each of its commands finds its node by itself.
         self._pool: Any = getattr(client, "connection_pool", None)
+        #: In a cluster, the client that has one for each slot, and the drivers of these.
+        self._central: Any = client if connect.is_cluster(client) else None
+        self._near: dict[Any, Self] = {}
         #: Whether it has answered yet: before, a lost connection is a mistake in the settings.
         self._answered = False
         self._announced: set[str] = set()
@@ -76,11 +78,21 @@ class BaseDriver:
             words += (("HINCRBY", command.keys[3], "enqueued", 0), self._wait)
         return words
 
-    def _stream_pool(self, _command: Command[Any]) -> Any:
+    def _at(self, key: str) -> Self:
+        """The driver for a key: this one, but in a cluster."""
+        if self._central is None:
+            return self
+        client = connect.near(self._central, key)
+        if client not in self._near:
+            self._near[client] = type(self)(client, self._server, self._replicas)
+        return self._near[client]
+
+    def _stream_pool(self, command: Command[Any]) -> Any:
         """Where a bulk sends its calls ahead; None: one by one, so that each is confirmed."""
-        introduced, self._introduced = self._introduced, True
+        driver = self._at(command.keys[0])
+        introduced, driver._introduced = driver._introduced, True
         # The first goes alone, and brings the script: so jobs keep their order.
-        return self._pool if introduced and not self._replicas else None
+        return driver._pool if introduced and not self._replicas else None
 
     def _read(self, command: Command[T], replies: list[Any]) -> T:
         """What the replies say. Raises the server's error, and NotReplicated."""
@@ -124,9 +136,10 @@ class Driver(BaseDriver):
 
     def run(self, command: Command[T]) -> T:
         """Send a command, load its script where the server does not have it, read the reply."""
-        replies = self._call(self._words(command))
+        driver = self._at(command.keys[0])
+        replies = driver._call(self._words(command))
         if isinstance(replies[0], NoScriptError):
-            replies = self._call(self._words(command, known=False))
+            replies = driver._call(self._words(command, known=False))
         return self._read(command, replies)
 
     def drive(self, flow: Flow[T]) -> T:
@@ -142,7 +155,7 @@ class Driver(BaseDriver):
     def announce(self, shards: Shards) -> None:
         """Let the CLI and the dashboard know the queue's name; once per process and queue."""
         if words := self._announcement(shards):
-            (reply,) = self._call([words])
+            (reply,) = self._at(str(words[1]))._call([words])
             if isinstance(reply, Exception):
                 raise reply
             self._announced.update(shards.names)

@@ -47,11 +47,12 @@ Ts = TypeVarTuple("Ts")
 class Queue:
     """A queue of jobs in Redis. Threads may share it, and it survives a fork.
 
-    `url` is `redis://`, `rediss://`, `redis+sentinel://`, `unix://` or `embedded://DIR`; without it
-    `$REDJOBS_URL` and `$REDIS_URL` are asked. Instead, `client` may be a redis-py client of your own (without
-    `decode_responses`). `shards` spreads the queue over so many parts, which may be on different
-    nodes of a cluster: order is then per part. With `wait_replicas`, whoever enqueues waits until so
-    many replicas have the job, or raises NotReplicated. Nothing is connected before the first call.
+    `url` is `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`, `unix://` or
+    `embedded://DIR`; without it `$REDJOBS_URL` and `$REDIS_URL` are asked. Instead, `client` may be
+    a redis-py client of your own (without `decode_responses`). `shards` spreads the queue over so
+    many parts, which may be on different nodes of a cluster: order is then per part. With
+    `wait_replicas`, whoever enqueues waits until so many replicas have the job, or raises
+    NotReplicated. Nothing is connected before the first call.
 
     All methods that enqueue raise HandlerError and PayloadError for what cannot be a job,
     ServerUnavailable when nothing answers, EnqueueUnknown when the reply was lost, and redis-py's

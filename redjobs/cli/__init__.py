@@ -44,7 +44,7 @@ def cli() -> None:
       redjobs status --watch                      look at it
 
     The server is $REDJOBS_URL, or --url of each command: redis://, rediss://,
-    redis+sentinel://, unix:// or embedded://DIR.
+    redis+sentinel://, redis+cluster://, unix:// or embedded://DIR.
 
     \b
     Exit codes:

@@ -31,7 +31,15 @@ from redis.retry import Retry
 
 from redjobs import embedded
 from redjobs.connect import seeking
-from redjobs.connect.cluster import AsyncClusterClient, ClusterClient, Neighbours, SlotFinder, Topology, near
+from redjobs.connect.cluster import (
+    AsyncClusterClient,
+    ClusterClient,
+    Neighbours,
+    SlotFinder,
+    Topology,
+    is_cluster,
+    near,
+)
 from redjobs.connect.own import AsyncEmbeddedConnection, EmbeddedConnection
 from redjobs.connect.patience import LOST, PatientAsyncRetry, PatientRetry, chain
 from redjobs.connect.sentinel import Sentinels
@@ -45,7 +53,7 @@ ASYNC_CONNECTIONS = 64
 """Of one asynchronous client. More coroutines than that wait for one another."""
 POOL_TIMEOUT_S = 20.0
 
-__all__ = ["check_client", "connect", "connect_async", "connect_worker", "near", "unavailable"]
+__all__ = ["check_client", "connect", "connect_async", "connect_worker", "is_cluster", "near", "unavailable"]
 
 
 def connect(server: Server) -> redis.Redis:

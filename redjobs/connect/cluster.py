@@ -194,9 +194,14 @@ class AsyncClusterClient(redis.asyncio.Redis):
         await super().aclose(close_connection_pool)
 
 
+def is_cluster(client: Any) -> bool:
+    """Whether this client has one for each slot: see `near`."""
+    return isinstance(client, (ClusterClient, AsyncClusterClient))
+
+
 def near(client: C, key: str) -> C:
     """The client for a key: of the node that has it, where the server is a cluster; else the same."""
-    if isinstance(client, ClusterClient | AsyncClusterClient):
+    if isinstance(client, (ClusterClient, AsyncClusterClient)):
         found: C = client.neighbours.of(key)
         return found
     return client

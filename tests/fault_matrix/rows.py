@@ -126,7 +126,6 @@ ROWS = (
         22,
         "A cluster moves a slot while workers are blocked in it, key by key or at once, or loses a primary",
         "Nothing is lost, nothing half done; workers wait and follow",
-        untested="no test yet",
     ),
     Row(23, "A queue's name that would spread its keys over several slots", "It is refused when it is named"),
     Row(

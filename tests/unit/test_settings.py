@@ -109,6 +109,8 @@ def test_embedded_urls_name_a_directory_and_nothing_else(url: str) -> None:
         "redis://[::1]:6379/0",
         "REDIS://localhost",
         "redis+sentinel://a,b:26380,[::1]:1/mymaster",
+        "redis+cluster://a,b:7001",
+        "rediss+cluster://u:p@a:1/0?max_connections=5",
         "rediss+sentinel://u:p%2C@a/my%20master/3?sentinel_password=x&ssl_ca_certs=/x.pem&socket_timeout=2",
     ],
 )
@@ -143,6 +145,8 @@ def test_urls_that_work(url: str) -> None:
         ("redis+sentinel://a/jobs?ssl_ca_certs=x", "unknown option 'ssl_ca_certs'"),
         ("redis+sentinel://a/jobs#1", "%23"),
         ("rediss+sentinel://a/jobs?ssl_cert_reqs=none", "REDJOBS_INSECURE_TLS"),
+        ("redis+cluster://a/1", "no databases"),
+        ("redis+cluster://a?db=1", "unknown option 'db'"),
         ("redis+sentinal://a/jobs", "did you mean redis+sentinel://"),
         ("unix://run/redis.sock", "absolute path"),
         ("unix://redis.sock", "absolute path"),
