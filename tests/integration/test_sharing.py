@@ -260,17 +260,27 @@ both = pytest.mark.parametrize("queues", ["sync", "async"])
 
 @both
 def test_the_next_call_is_made_while_the_server_works_on_the_last_one(
-    proxy: Proxy, keys: Keys, queues: str
+    proxy: Proxy, redis: Redis, keys: Keys, queues: str
 ) -> None:
     rule = proxy.hold_reply(script("enqueue"), skip=1)
+    before = 0
 
     def calls() -> Iterator[Call]:
+        nonlocal before
+        before = called(redis)
         yield from (call(send, number) for number in range(ENQUEUE_BATCH))
         proxy.wait_for(rule)  # the first call has been sent, and its reply is held back
         proxy.release(rule)
         yield from (call(send, number) for number in range(ENQUEUE_BATCH))
 
     assert len(set(enqueue_all(queues, proxy.url, keys, calls()))) == 2 * ENQUEUE_BATCH
+    assert called(redis) - before == 2, "it waited for the reply until it gave up, and sent again"
+
+
+def called(redis: Redis) -> int:
+    """How many calls of scripts the server has had."""
+    stats: Any = redis.info("commandstats")
+    return int(stats["cmdstat_evalsha"]["calls"])
 
 
 @both
