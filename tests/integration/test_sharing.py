@@ -14,7 +14,7 @@ import redis as redis_py
 from redis import Redis
 
 from redjobs import AsyncQueue, Call, PayloadError, Queue, SettingsError, call
-from redjobs.commands import ENQUEUE_BATCH
+from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
 from redjobs.errors import NotReplicated
 from redjobs.keys import Keys
 from tests.ports import free_port
@@ -35,8 +35,10 @@ def queue(server: Server, keys: Keys) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(server: Server, redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The server knows the script already: so the first call is the first that a rule sees."""
     assert server.socket is not None
+    redis.script_load(SCRIPTS["enqueue"].text)
     with Proxy(server.socket, tmp_path_factory.mktemp("p") / "s") as proxy:
         yield proxy
 
