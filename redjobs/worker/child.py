@@ -29,8 +29,10 @@ def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
     """Be told what to do, do it, and say why it ends."""
     # A segfault leaves its last words where the supervisor finds them.
     faulthandler.enable(crashes_fd)
-    # Until the worker takes over: Ctrl-C reaches the whole terminal, and the supervisor decides.
+    # Before and after the worker's own handlers: what signals all processes is meant for the supervisor,
+    # which tells this one; by itself it would kill one that starts, or that is just about to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=channel_fd))
     told = channel.wait()
     configure(**told["logs"])

@@ -82,7 +82,6 @@ def _be_child(told: dict[str, Any], fds: list[int]) -> NoReturn:
     try:
         faulthandler.enable(crashes_fd)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         options = WorkerOptions.from_dict(told["options"])
         channel = Channel(socket.socket(fileno=channel_fd))
         code = serve(channel, board_fd, server_from_dict(told["server"]), options)

@@ -82,26 +82,28 @@ def test_one_that_fails_fails_alone(server: Server, redis: Redis, keys: Keys) ->
     assert [job.key for job in found] == [f"user:{number}" for number in range(10)]
 
 
+async def cancelled_in_mid_call(server: Server, keys: Keys, number: int) -> list[Any]:
+    """What became of ten calls, of which one was cancelled while the first was sent and the others waited."""
+    queue = AsyncQueue(keys.queue, url=server.url, prefix=keys.prefix)
+    await queue.enqueue(send, 0)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        tasks = [asyncio.create_task(queue.enqueue(send, number)) for number in range(10)]
+        for _ in range(50):  # turns of the loop: far more than it takes to send
+            await asyncio.sleep(0)
+        tasks[number].cancel()
+        await asyncio.sleep(0)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    await queue.close()
+    return found
+
+
 def test_one_that_is_cancelled_while_it_waits_is_not_sent_and_disturbs_nobody(
     server: Server, redis: Redis, keys: Keys
 ) -> None:
-    async def use() -> list[Any]:
-        queue = AsyncQueue(keys.queue, url=server.url, prefix=keys.prefix)
-        await queue.enqueue(send, 0)
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
-            tasks = [asyncio.create_task(queue.enqueue(send, number)) for number in range(10)]
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            tasks[5].cancel()
-            await asyncio.sleep(0)
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        await queue.close()
-        return found
-
-    found = asyncio.run(use())
+    found = asyncio.run(cancelled_in_mid_call(server, keys, 5))
     assert isinstance(found.pop(5), asyncio.CancelledError)
     assert len({job.id for job in found}) == 9
     assert redis.llen(keys.ready) == 10
@@ -110,24 +112,9 @@ def test_one_that_is_cancelled_while_it_waits_is_not_sent_and_disturbs_nobody(
 def test_one_that_is_cancelled_while_it_is_sent_leaves_the_others_to_themselves(
     server: Server, redis: Redis, keys: Keys
 ) -> None:
-    async def use() -> list[Any]:
-        queue = AsyncQueue(keys.queue, url=server.url, prefix=keys.prefix)
-        await queue.enqueue(send, 0)
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
-            tasks = [asyncio.create_task(queue.enqueue(send, number)) for number in range(10)]
-            await asyncio.sleep(0.01)
-            tasks[0].cancel()
-            await asyncio.sleep(0)
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        await queue.close()
-        return found
-
-    found = asyncio.run(use())
-    assert isinstance(found[0], asyncio.CancelledError)
-    assert len({job.id for job in found[1:]}) == 9
+    found = asyncio.run(cancelled_in_mid_call(server, keys, 0))
+    assert isinstance(found.pop(0), asyncio.CancelledError)
+    assert len({job.id for job in found}) == 9
     assert redis.llen(keys.ready) in (10, 11), "nobody knows what became of the one that was on its way"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from redjobs import Queue, connect
+from redjobs import JobNotFound, Queue, connect
 from redjobs.settings import resolve_url
 from redjobs.worker import Worker, WorkerOptions
 from redjobs.worker.apps import import_apps
@@ -32,6 +32,15 @@ Start = Callable[..., WorkerProcess]
 Burst = Callable[..., int]
 
 _numbers = itertools.count(1)
+
+
+def is_gone(queue: Queue, job_id: str) -> bool:
+    """Whether a job is over and forgotten."""
+    try:
+        queue.get(job_id)
+    except JobNotFound:
+        return True
+    return False
 
 
 def pytest_configure(config: pytest.Config) -> None:

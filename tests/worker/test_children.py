@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from redjobs import JobNotFound, Queue, State, call
+from redjobs import Queue, State, call
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.processes import cpu_seconds, is_running
 from tests.worker.runs import Runs
 
@@ -26,14 +26,6 @@ def server(valkey: Server) -> Server:
 
 def crashes_of(queue: Queue, job_id: str) -> int:
     return queue.get(job_id).crashes
-
-
-def is_gone(queue: Queue, job_id: str) -> bool:
-    try:
-        queue.get(job_id)
-    except JobNotFound:
-        return True
-    return False
 
 
 # A child dies ---------------------------------------------------------------------------------

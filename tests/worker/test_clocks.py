@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from redjobs import JobNotFound, Queue, State
+from redjobs import Queue, State
 from tests import invariants
 from tests.servers import Server, real_kinds, running
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.runs import Runs
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
@@ -59,14 +59,6 @@ def jump(offset: Path, server: Server) -> Jump:
         wait_until(lambda: abs(client.time()[0] - time.time() - seconds) < HOUR // 2)
 
     return put
-
-
-def is_gone(queue: Queue, job_id: str) -> bool:
-    try:
-        queue.get(job_id)
-    except JobNotFound:
-        return True
-    return False
 
 
 @pytest.mark.row(28)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from redjobs import JobNotFound, Queue, State, call
+from redjobs import Queue, State, call
 from tests.proxy import Proxy, command, script
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.processes import WorkerProcess
 from tests.worker.runs import Runs
 
@@ -44,14 +44,6 @@ def victim(worker: Start, proxy: Proxy, queue: Queue, runs: Runs) -> WorkerProce
 def heir(worker: Start) -> Spawn:
     """Another worker, which recovers what the victim leaves."""
     return lambda: worker(processes=0, lease=LEASE)
-
-
-def is_gone(queue: Queue, job_id: str) -> bool:
-    try:
-        queue.get(job_id)
-    except JobNotFound:
-        return True
-    return False
 
 
 @pytest.mark.row(1)
@@ -151,7 +143,8 @@ def test_what_a_dead_worker_had_goes_back_to_the_front_in_order(
     queue.enqueue(handlers.record, "5")
     wait_until(lambda: queue.sweep().recovered)
     burst()
-    assert runs.texts()[1:] == ["0", "1", "2", "3", "4", "5"]
+    # The first may have run before, and was not settled.
+    assert list(dict.fromkeys(runs.texts()[1:])) == ["0", "1", "2", "3", "4", "5"]
 
 
 # Frozen, and awake again ----------------------------------------------------------------------

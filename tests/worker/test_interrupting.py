@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from redjobs import JobNotFound, Queue, State, Verdict
+from redjobs import Queue, State, Verdict
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.runs import Runs
 
 
@@ -24,14 +24,6 @@ def server(valkey: Server) -> Server:
 
 #: What follows a timeout, and a wish to cancel, sooner than usual.
 HASTY = {"redjobs.worker.work.HARD_SECONDS": 0.2, "redjobs.worker.tending._CANCELS_SECONDS": 0.1}
-
-
-def is_gone(queue: Queue, job_id: str) -> bool:
-    try:
-        queue.get(job_id)
-    except JobNotFound:
-        return True
-    return False
 
 
 def is_dead(queue: Queue, job_id: str) -> bool:

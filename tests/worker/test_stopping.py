@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from redjobs import Job, JobNotFound, Queue, State, call
+from redjobs import Job, Queue, State, call
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.processes import is_running
 from tests.worker.runs import Runs
 
@@ -28,14 +28,6 @@ def server(valkey: Server) -> Server:
 SHAPES = [0, 1]
 MOSTLY_WITH_A_SUPERVISOR = [pytest.param(0, marks=pytest.mark.slow), 1]
 PRELOAD = [False, pytest.param(True, marks=pytest.mark.slow)]
-
-
-def is_gone(queue: Queue, job_id: str) -> bool:
-    try:
-        queue.get(job_id)
-    except JobNotFound:
-        return True
-    return False
 
 
 def nothing_is_held(queue: Queue) -> bool:
