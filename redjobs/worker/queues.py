@@ -16,7 +16,7 @@ from redjobs.worker.options import WorkerOptions
 
 #: How often new queues are looked for where patterns were given, and new shards where names were.
 _REFRESH_SECONDS = 2.0
-_SHARDS_SECONDS = 10.0
+_SHARDS_SECONDS = 30.0
 
 
 def is_pattern(name: str) -> bool:
