@@ -164,7 +164,6 @@ class Proxy:
         self._thread = threading.Thread(target=self._turn, name="proxy", daemon=True)
         self._listener: asyncio.Server | None = None
         self._lines: set[Line] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._rules: list[Rule] = []
         self._open = True
         #: Seconds before each reply, where it is given; replies in single bytes.
@@ -264,16 +263,12 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(wanted, self._loop).result(10)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         if not self._open:
             writer.transport.abort()
             return
         try:
             server = await asyncio.open_unix_connection(self._upstream)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # nobody is there, or the proxy ends in this moment
             writer.transport.abort()
             return
         line = Line(self, (reader, writer), server)
@@ -301,12 +296,21 @@ class Proxy:
 
     async def _shut(self) -> None:
         assert self._listener is not None
+        self.refuse_new()
+        # Not closed at once: asyncio forgets sockets that it accepted just before (Server._attach asserts).
+        for listening in self._listener.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(10):  # turns in which who was just accepted is refused
+            await asyncio.sleep(0)
         self._listener.close()
         await self._heal()
         await self._cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(3):  # turns in which what was aborted is closed
+            await asyncio.sleep(0)
 
     def unanswered(self) -> list[bytes]:
         """The names of the commands that are under way."""
