@@ -17,6 +17,7 @@ from redjobs.keys import Keys
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import Lane, Order
 from redjobs.worker.link import LOST, Link, Unreachable
+from redjobs.worker.logs import counted
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.queues import QueueNames
@@ -211,7 +212,7 @@ class Lanes:
         strange = lane.compare(listed)
         if not strange:
             return
-        logger.warning("gave back %d jobs whose delivery was lost on the way", len(strange))
+        logger.warning("gave back %s whose delivery was lost on the way", counted(len(strange), "job"))
         for token in ("", *lane.tokens):
             for command in commands.release(lane.keys, lane.worker, token, strange):
                 self._link.run(command)

@@ -126,6 +126,12 @@ class Console(logging.StreamHandler[TextIO]):
         return self.formatter is self._lines and self.filters == [_bind_job]
 
 
+def counted(number: int, what: str) -> str:
+    """`1 process`, `2 processes`, `3 jobs`."""
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{plural if number != 1 else ''}"
+
+
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
     """The lines in pieces that a pipe takes whole: processes that share one never cut each other's lines."""
     piece, size = "", 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from redjobs import connect
 from redjobs.settings import Server
 from redjobs.worker.apps import import_apps
+from redjobs.worker.link import LOST
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
-from redjobs.worker.startup import greet
+from redjobs.worker.startup import check_server, greet
 from redjobs.worker.supervisor import Supervisor
 from redjobs.worker.worker import Worker
 
@@ -25,5 +27,8 @@ def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = 
         return Supervisor(server, options, logs or {}).run()
     import_apps(options.apps)
     greet(server, options)
-    failed = Worker(connect.connect_worker(server), options).run()
+    client = connect.connect_worker(server)
+    with contextlib.suppress(*LOST):  # its loop says so, and waits
+        check_server(client)
+    failed = Worker(client, options).run()
     return 1 if options.burst and failed else 0

@@ -16,6 +16,7 @@ from redjobs.jobs import JobError, append_error
 from redjobs.keys import Keys
 from redjobs.worker.brood import Child
 from redjobs.worker.link import Link
+from redjobs.worker.logs import counted
 from redjobs.worker.slots import BURY, Running
 
 logger = logging.getLogger("redjobs.worker")
@@ -108,8 +109,8 @@ class Salvage:
             total += recovered
         if total:
             logger.warning(
-                "recovered %d jobs of queue %s from a dead child (%d were running)",
-                total,
+                "recovered %s of queue %s from a dead child (running: %d)",
+                counted(total, "job"),
                 keys.queue,
                 len(charged),
             )

@@ -9,6 +9,7 @@ import redis
 
 from redjobs.settings import Server
 from redjobs.version import __version__
+from redjobs.worker.logs import counted
 from redjobs.worker.options import WorkerOptions
 
 logger = logging.getLogger("redjobs.worker")
@@ -19,21 +20,16 @@ _OLDEST = (6, 2)
 def greet(server: Server, options: WorkerOptions) -> None:
     """One line: who we are, whom we serve, and how."""
     pools = options.pools or ((options.queues, options.processes),)
-    shape = "; ".join(f"{' '.join(queues)}: {_count(count or 1, 'process')}" for queues, count in pools)
-    each = f"{_count(options.threads, 'thread')} and {options.concurrency} coroutines each"
+    shape = "; ".join(f"{' '.join(queues)}: {counted(count or 1, 'process')}" for queues, count in pools)
+    each = f"{counted(options.threads, 'thread')} and {options.concurrency} coroutines each"
     logger.info("redjobs %s on %s; %s; %s", __version__, server, shape, each)
-
-
-def _count(number: int, what: str) -> str:
-    plural = "es" if what.endswith("s") else "s"
-    return f"{number} {what}{plural if number != 1 else ''}"
 
 
 def check_server(client: redis.Redis) -> None:
     """Warn in plain words of a server that will not keep what redjobs promises.
 
     Where INFO is not allowed, nothing is known and nothing is said. Raises redis-py's
-    ConnectionError when nothing answers.
+    ConnectionError or TimeoutError when nothing answers.
     """
     try:
         info: Any = client.info("everything")

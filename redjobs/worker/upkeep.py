@@ -15,6 +15,7 @@ from redjobs.commands import Command
 from redjobs.keys import Keys
 from redjobs.sweeper import SweepResult, sweep_once
 from redjobs.worker.link import run_flow
+from redjobs.worker.logs import counted
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 
@@ -74,9 +75,9 @@ class Upkeep:
                 outage.accepted(what)
         if total.retired or total.recovered:
             logger.warning(
-                "swept: %d dead workers, %d jobs recovered (%d had begun)",
-                total.retired,
-                total.recovered,
+                "swept: %s, %s recovered (%d had begun)",
+                counted(total.retired, "dead worker"),
+                counted(total.recovered, "job"),
                 total.crashed,
             )
         return total

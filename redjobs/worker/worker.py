@@ -17,6 +17,7 @@ from redjobs.registry import Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.worker.bench import Bench
 from redjobs.worker.link import Link
+from redjobs.worker.logs import counted
 from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Seat
@@ -90,7 +91,7 @@ class Worker:
         finally:
             if self._loop.abandoned:
                 # A handler that ignores its interrupt holds its thread; its job was given back.
-                logger.warning("%d jobs did not stop and were given back", len(self._loop.abandoned))
+                logger.warning("did not stop and given back: %s", counted(len(self._loop.abandoned), "job"))
                 if self._seat is not None:
                     self._seat.leave(self.leaving, self._loop.failed_jobs)
                 logging.shutdown()

@@ -99,7 +99,7 @@ def test_killed_while_the_job_was_running(
     runs.wait("end", job_id=job.id)
     wait_until(lambda: is_gone(queue, job.id))
     assert [line.attempt for line in runs.lines("start", job_id=job.id)] == [1, 1]
-    other.says("swept: 1 dead workers, 1 jobs recovered (1 had begun)")
+    other.says("swept: 1 dead worker, 1 job recovered (1 had begun)")
 
 
 @pytest.mark.row(4)

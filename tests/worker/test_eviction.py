@@ -44,3 +44,15 @@ def test_what_the_server_evicts_is_lost_and_holds_nobody_up(
     assert not any(b":job:" in key for key in client.scan_iter())
     client.delete("redjobs-test")
     invariants.check(client)
+
+
+@pytest.mark.parametrize("processes", [1, 0])
+def test_a_server_that_may_throw_jobs_away_is_warned_of_once(
+    processes: int, worker: Start, server: Server
+) -> None:
+    client: Any = server.client()
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.config_set("maxmemory", 100_000_000)
+    process = worker(processes=processes, burst=True)
+    assert process.wait(20) == 0
+    assert process.count("maxmemory-policy is allkeys-lru") == 1

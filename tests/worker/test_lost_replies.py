@@ -109,7 +109,7 @@ def test_a_job_whose_delivery_was_lost_is_found_at_once(
     queue.enqueue(handlers.record)
     proxy.wait_for(rule)
     runs.wait("end", timeout=5)
-    assert process.count("gave back 1 jobs whose delivery was lost") == 1
+    assert process.count("gave back 1 job whose delivery was lost") == 1
 
 
 @pytest.mark.row(9)
@@ -193,7 +193,7 @@ def test_a_job_that_is_given_to_a_ghost_is_found(
     proxy.black_hole()
     queue.enqueue(handlers.record)
     runs.wait("end")
-    assert process.count("gave back 1 jobs") == 1
+    assert process.count("gave back 1 job") == 1
     assert runs.count("start") == 1
 
 
