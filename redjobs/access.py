@@ -41,6 +41,12 @@ _SCRIPTS_OF = {
 _EVERYONE = ("eval", "evalsha", "sadd")
 #: A worker does without these: nothing warns of a server that loses jobs, and it stops up to 1.5 s later.
 WISHES = ("client|id", "client|unblock", "info")
+#: Needed in a cluster only, to find a queue's node, and for `wait_replicas` only. They change nothing.
+ELSEWHERE = {
+    Role.PRODUCER: ("cluster|slots", "wait"),
+    Role.WORKER: ("cluster|slots", "wait"),
+    Role.ADMIN: ("cluster|slots",),
+}
 _READ = ("hget", "hgetall", "hmget", "llen", "lpos", "lrange", "smembers", "time")
 _READ_SORTED = ("zcard", "zcount", "zrange", "zrevrange")
 
@@ -58,7 +64,7 @@ def commands_for(role: Role) -> list[str]:
         for script in _SCRIPTS_OF[role]
         for name in re.findall(r"redis\.call\('([A-Z]+)'", SCRIPTS[script].text)
     }
-    return sorted(in_scripts | set(_SENT_BY[role]))
+    return sorted(in_scripts | set(_SENT_BY[role]) | set(ELSEWHERE[role]))
 
 
 def rules(

@@ -101,10 +101,11 @@ class BaseDriver:
         found = command.parse(replies[0])
         if len(replies) > 1:
             # What the server refuses to say is no confirmation.
-            confirmed = replies[-1] if isinstance(replies[-1], int) else 0
+            refusal = replies[-1] if isinstance(replies[-1], Exception) else None
+            confirmed = 0 if refusal else replies[-1]
             ids = [job.id for job in cast(list[Any], found) if isinstance(job, Job)]
             if ids and confirmed < self._replicas:
-                raise NotReplicated(ids, confirmed, self._replicas)
+                raise NotReplicated(ids, confirmed, self._replicas, refusal) from refusal
         return found
 
     def _lost(self, error: Exception) -> ServerUnavailable | None:

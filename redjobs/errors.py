@@ -56,15 +56,21 @@ class NotReplicated(RedjobsError):
     """Jobs are accepted, but too few replicas have confirmed that they have them.
 
     They will run; only a failover right now might lose them. `job_ids` are theirs. Enqueueing again would
-    make others: use a unique key if you do.
+    make others: use a unique key if you do. Where the server refused to wait, `__cause__` is its error.
     """
 
-    def __init__(self, job_ids: list[str], confirmed: int, wanted: int) -> None:
+    def __init__(
+        self, job_ids: list[str], confirmed: int, wanted: int, refusal: Exception | None = None
+    ) -> None:
         shown = f"job {job_ids[0]} is" if len(job_ids) == 1 else f"{len(job_ids)} jobs are"
-        super().__init__(
-            f"{shown} accepted, not replicated: {confirmed} of {wanted} replicas confirmed within a second;"
-            " look at INFO replication, or ask for fewer with wait_replicas"
-        )
+        if refusal is None:
+            why = (
+                f"{confirmed} of {wanted} replicas confirmed within a second;"
+                " look at INFO replication, or ask for fewer with wait_replicas"
+            )
+        else:
+            why = f"the server refused WAIT: {refusal}"
+        super().__init__(f"{shown} accepted, not replicated: {why}")
         self.job_ids = tuple(job_ids)
         self.confirmed = confirmed
 

@@ -13,34 +13,30 @@ from click.testing import CliRunner
 
 from redjobs.access import Role
 from redjobs.cli import cli
+from tests.groups import Cluster
 from tests.servers import Server
 
 PASSWORD = "correct horse battery staple"
+_QUOTED = PASSWORD.replace(" ", "%20")
 
 #: What servers say of a missing right: for a command, and for one inside a script.
 NO_RIGHT = "permissions to (run|access)|can't (run|access)"
 
 
 @dataclass(frozen=True)
-class Account:
-    """A user of a server."""
+class Member:
+    """A user of a server, or of each node of a cluster."""
 
-    server: Server
     name: str
-
-    @property
-    def url(self) -> str:
-        """The server's URL with this user's name and password."""
-        return f"unix://{self.name}:{PASSWORD.replace(' ', '%20')}@{self.server.socket}"
-
-    def client(self) -> redis.Redis:
-        """A client that has logged in."""
-        return self.server.client(username=self.name, password=PASSWORD)
+    #: With this user's name and password.
+    url: str
+    #: Clients that may change users.
+    admins: tuple[Any, ...]
 
     def change(self, *rules: str) -> None:
         """Take a right away, or give it."""
-        admin: Any = self.server.client()
-        admin.execute_command("ACL", "SETUSER", self.name, *rules)
+        for admin in self.admins:
+            admin.execute_command("ACL", "SETUSER", self.name, *rules)
 
     def lacks(self, command: str) -> None:
         """Take a command away. Redis 6.2 knows no `-command|subcommand`."""
@@ -49,6 +45,17 @@ class Account:
     def may_again(self, command: str) -> None:
         """Give it back."""
         self.change(f"+{command}")
+
+
+@dataclass(frozen=True)
+class Account(Member):
+    """A user of one server."""
+
+    server: Server
+
+    def client(self) -> redis.Redis:
+        """A client that has logged in."""
+        return self.server.client(username=self.name, password=PASSWORD)
 
 
 def printed(home: Path, role: Role, *words: str) -> list[str]:
@@ -66,9 +73,19 @@ def printed(home: Path, role: Role, *words: str) -> list[str]:
 def account(server: Server, home: Path, role: Role, *words: str) -> Iterator[Account]:
     """A user as the printed line makes one, until the end of the block."""
     line = printed(home, role, *words)
+    name = line[2]
     admin: Any = server.client()
     admin.execute_command(*line)
     try:
-        yield Account(server, line[2])
+        yield Account(name, f"unix://{name}:{_QUOTED}@{server.socket}", (admin,), server)
     finally:
-        admin.execute_command("ACL", "DELUSER", line[2])
+        admin.execute_command("ACL", "DELUSER", name)
+
+
+def member(cluster: Cluster, home: Path, role: Role) -> Member:
+    """A user of all nodes, as the printed line makes one."""
+    line = printed(home, role)
+    admins: tuple[Any, ...] = tuple(node.client() for node in cluster.nodes)
+    for admin in admins:
+        admin.execute_command(*line)
+    return Member(line[2], cluster.url.replace("://", f"://{line[2]}:{_QUOTED}@"), admins)

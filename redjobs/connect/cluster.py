@@ -20,6 +20,7 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     MovedError,
+    NoPermissionError,
     ResponseError,
     TryAgainError,
 )
@@ -28,6 +29,8 @@ from redjobs.connect.asking import ask
 from redjobs.connect.seeking import Elsewhere, Finder
 from redjobs.manyhosts import Address, Hosts
 
+#: What no other node would answer differently.
+_NOT_ALLOWED = (redis.AuthenticationError, NoPermissionError)
 #: Connections that are made together read the map of the slots once.
 _FRESH_S = 0.1
 
@@ -77,12 +80,12 @@ class Topology:
                 self._ranges = self._ask(address)
             except redis.RedisError as error:
                 problem = error
-                if isinstance(error, redis.AuthenticationError):
+                if isinstance(error, _NOT_ALLOWED):
                     break
                 continue
             self._read_at, self._teller = time.monotonic(), address
             return
-        if isinstance(problem, redis.AuthenticationError):
+        if isinstance(problem, _NOT_ALLOWED):
             raise problem
         raise redis.ConnectionError(
             f"no node of the cluster at {self._hosts} says who has which slot: {problem}"

@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,8 +64,8 @@ class Seen:
     history: History
     record: Record
     acts: dict[str, int] = field(default_factory=dict)
-    #: How often each job's enqueue was sent.
-    sent: Counter[str] = field(default_factory=Counter)
+    #: When each job's enqueue was sent, in monotonic seconds.
+    sent: dict[str, list[float]] = field(default_factory=dict)
     contents: list[Contents] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)

@@ -14,7 +14,9 @@ from itertools import pairwise
 
 from tests.chaos.record import AGAIN, STOPPED, Run
 
-_NOTHING: Mapping[str, int] = {}
+_NOTHING: Mapping[str, Sequence[float]] = {}
+#: A request that passed the proxy has reached the server within so many seconds.
+_TRANSIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,18 @@ class Repeats:
 
 
 def repeats(
-    runs: Iterable[Run], faults: Sequence[Fault], sent: Mapping[str, int] = _NOTHING, slack: float = 0.5
+    runs: Iterable[Run],
+    faults: Sequence[Fault],
+    sent: Mapping[str, Sequence[float]] = _NOTHING,
+    slack: float = 0.5,
 ) -> Repeats:
     """Why jobs ran more often than was planned.
 
-    `sent` is how often each job's enqueue was sent. `slack`: seconds from a job's end to its settlement.
+    `sent` is when each job's enqueue was sent. `slack`: seconds from a job's end to its settlement.
     """
-    found, again_for = Repeats(), Counter({job: count - 1 for job, count in sent.items()})
-    for each in by_job(runs).values():
+    found = Repeats()
+    for job, each in by_job(runs).items():
+        sendings = [_arrivals(at, faults) for at in sent.get(job, ())[1:]]
         for run, again in pairwise(each):
             if run.how == AGAIN and again.attempt > run.attempt:
                 continue
@@ -128,16 +134,31 @@ def repeats(
                 found.stopped += 1
                 continue
             fault = next((fault for fault in faults if fault.explains(run, again, slack)), None)
-            if fault is None and run.is_done and again_for[run.job] > 0:
-                again_for[run.job] -= 1
-                found.sent_again += 1
-            elif fault is None:
-                found.unexplained.append((run, again))
+            if fault is None:
+                made_anew = _made_anew(run, again, sendings)
+                if made_anew is None:
+                    found.unexplained.append((run, again))
+                else:
+                    sendings.remove(made_anew)
+                    found.sent_again += 1
             elif run.ended is None:
                 found.running[fault.kind] += 1
             else:
                 found.unsettled[fault.kind] += 1
     return found
+
+
+def _arrivals(sent_at: float, faults: Iterable[Fault]) -> tuple[float, float]:
+    """When a request can have been carried out: at the latest when the server was itself again."""
+    held = [fault.until for fault in faults if fault.pids is None and fault.at <= sent_at <= fault.until]
+    return sent_at, max(held, default=sent_at) + _TRANSIT_SECONDS
+
+
+def _made_anew(run: Run, again: Run, sendings: Iterable[tuple[float, float]]) -> tuple[float, float] | None:
+    """The sending that may have come once the job was over and forgotten, and have made it again."""
+    if run.ended is None or not run.is_done:
+        return None
+    return next((each for each in sendings if run.ended <= each[1] and each[0] <= again.started), None)
 
 
 def by_job(runs: Iterable[Run]) -> dict[str, list[Run]]:

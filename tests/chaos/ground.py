@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections import Counter
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,19 @@ _is_enqueue = script("enqueue")
 
 
 class WatchingProxy(Proxy):
-    """Counts how often each job's enqueue was sent."""
+    """Writes down when each job's enqueue was sent, in monotonic seconds."""
 
     def __init__(self, upstream: Path, socket: Path) -> None:
         super().__init__(upstream, socket)
-        self.sent: Counter[str] = Counter()
+        self.sent: dict[str, list[float]] = {}
 
     def rule_for(self, what: str, words: list[bytes]) -> Rule | None:
         if what == "request" and _is_enqueue(words):
             # EVALSHA, the hash, the number of keys, the keys, bell and stale; then seven words per job.
             first = 3 + int(words[2]) + 2
-            self.sent.update(word.decode() for word in words[first::7])
+            now = time.monotonic()
+            for word in words[first::7]:
+                self.sent.setdefault(word.decode(), []).append(now)
         return super().rule_for(what, words)
 
 

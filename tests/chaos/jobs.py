@@ -64,10 +64,11 @@ async def wait(n: int, sealed: int, ms: int) -> None:
 
 
 @redjobs.job
-def flaky(n: int, sealed: int, times: int) -> None:
-    """Fails so many times before it succeeds."""
+def flaky(n: int, sealed: int, times: int, ms: int) -> None:
+    """Fails so many times before it succeeds, each time after a while."""
     job = redjobs.current_job()
     with _recorded(n, sealed):
+        time.sleep(ms / 1000)
         if job is not None and job.attempt <= times:
             raise Retry("as planned", after=_AGAIN_SECONDS)
 

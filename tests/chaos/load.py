@@ -108,7 +108,7 @@ class Load(threading.Thread):
             return Call(jobs.work, (n, sealed, min(ms, 200)))
         if kind < 0.92:
             return Call(jobs.wait, (n, sealed, ms))
-        return Call(jobs.flaky, (n, sealed, choose.randrange(1, 3)))
+        return Call(jobs.flaky, (n, sealed, choose.randrange(1, 3), min(ms, 200)))
 
     def _do(self, told: Any) -> Any:
         return self._runner.run(told) if asyncio.iscoroutine(told) else told

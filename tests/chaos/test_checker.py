@@ -91,8 +91,17 @@ def test_who_was_frozen_may_start_what_others_have_done() -> None:
 
 def test_an_enqueue_that_was_sent_twice_explains_one_repeat() -> None:
     runs = [run(1.0, 1.1, DONE), run(1.2, 1.3, DONE), run(1.4, 1.5, DONE)]
-    found = repeats(runs, [], {"job": 2})
+    found = repeats(runs, [], {"job": [0.9, 1.15]})
     assert (found.sent_again, len(found.unexplained)) == (1, 1)
+
+
+def test_an_enqueue_that_came_again_before_the_job_was_over_explains_nothing() -> None:
+    runs = [run(1.0, 2.0, DONE), run(2.1, 2.2, DONE)]
+    assert len(repeats(runs, [], {"job": [0.9, 1.5]}).unexplained) == 1
+    assert len(repeats(runs, [], {"job": [0.9, 2.5]}).unexplained) == 1
+    # Unless the server slept, and it was carried out when it woke.
+    paused = Fault("server paused", 1.4, 2.05, excuses=False)
+    assert repeats(runs, [paused], {"job": [0.9, 1.5]}).sent_again == 1
 
 
 def test_planned_repeats_are_none() -> None:

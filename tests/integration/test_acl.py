@@ -14,8 +14,8 @@ import pytest
 import redis
 from click.testing import Result
 
-from redjobs import AsyncQueue, Job, Queue, ResultTimeout, State, Verdict, call
-from redjobs.access import PASSWORD_MISSING, Role, commands_for, rules
+from redjobs import AsyncQueue, Job, NotReplicated, Queue, ResultTimeout, State, Verdict, call
+from redjobs.access import ELSEWHERE, PASSWORD_MISSING, Role, commands_for, rules
 from redjobs.keys import Keys, queues_key
 from tests.accounts import NO_RIGHT, PASSWORD, Account, account, printed
 from tests.cli import Cli
@@ -86,9 +86,15 @@ def test_no_role_may_do_anything_to_the_server_itself(role: Role) -> None:
         "acl",
         "script",
         "client",
+        "cluster",
         "monitor",
     }
     assert not [rule for rule in rules(role) if rule[:2] == "+@" or rule in ("~*", "allkeys", "nopass")]
+
+
+def needed(role: Role) -> list[str]:
+    """The rights without which something fails on a server of its own."""
+    return [command for command in commands_for(role) if command not in ELSEWHERE[role]]
 
 
 # A producer ------------------------------------------------------------------------------------
@@ -122,9 +128,10 @@ async def produce_one(url: str, keys: Keys) -> Job:
         await queue.close()
 
 
+@pytest.mark.row(27)
 def test_a_producer_needs_each_of_its_rights_and_no_other(producer: Account, keys: Keys) -> None:
     lab = Lab(producer.server, keys)
-    for denied in [None, *commands_for(Role.PRODUCER)]:
+    for denied in [None, *needed(Role.PRODUCER)]:
         lab.redis.script_flush()
         (running,) = lab.begun("w1")
         accepted: list[Job] = []
@@ -138,6 +145,18 @@ def test_a_producer_needs_each_of_its_rights_and_no_other(producer: Account, key
         for job in accepted:
             assert lab.places(job.id), f"without {denied}, {job.id} was accepted and is lost"
         lab.redis.flushall()
+
+
+def test_a_producer_that_waits_for_replicas_needs_a_right_more(producer: Account, keys: Keys) -> None:
+    queue = Queue(keys.queue, url=producer.url, prefix=keys.prefix, wait_replicas=1)
+    with pytest.raises(NotReplicated, match="0 of 1 replicas"):
+        queue.enqueue(remind, 7)
+    producer.lacks("wait")
+    with pytest.raises(NotReplicated, match=NO_RIGHT) as raised:
+        queue.enqueue(remind, 8)
+    (job_id,) = raised.value.job_ids
+    assert queue.get(job_id).state is State.READY
+    queue.close()
 
 
 def test_a_producer_can_do_no_more_with_a_script_than_without_one(producer: Account, keys: Keys) -> None:
@@ -210,8 +229,9 @@ class Admin:
         return next((done for words in self.words() if (done := self.run(*words, code=None)).exit_code), None)
 
 
+@pytest.mark.row(27)
 def test_an_admin_needs_each_of_its_rights_and_no_other(admin: Account, keys: Keys) -> None:
-    for denied in [None, *commands_for(Role.ADMIN)]:
+    for denied in [None, *needed(Role.ADMIN)]:
         work = Admin(admin, keys)
         admin.server.client().script_flush()
         if denied is None:

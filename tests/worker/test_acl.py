@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from redjobs import JobNotFound, Queue, State
-from redjobs.access import WISHES, Role, commands_for
+from redjobs.access import ELSEWHERE, WISHES, Role, commands_for
 from tests.accounts import NO_RIGHT, Account, account
 from tests.cli import Cli
 from tests.lua.seeds import Lab
@@ -104,7 +104,8 @@ def test_a_worker_can_do_nothing_else(user: Account, queue: Queue) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("denied", commands_for(Role.WORKER))
+@pytest.mark.row(27)
+@pytest.mark.parametrize("denied", sorted(set(commands_for(Role.WORKER)) - set(ELSEWHERE[Role.WORKER])))
 def test_a_worker_without_a_right_says_so_and_loses_nothing(
     user: Account, queue: Queue, worker: Start, runs: Runs, gate: Path, denied: str
 ) -> None:

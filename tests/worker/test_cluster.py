@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import redis
 
 from redjobs import AsyncQueue, Queue, call
+from redjobs.access import Role
 from redjobs.connect import patience
-from redjobs.errors import ServerUnavailable, SettingsError
+from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
 from redjobs.inspector import Inspector
+from redjobs.keys import Keys
 from tests import invariants
+from tests.accounts import NO_RIGHT, member
 from tests.cli import Cli
 from tests.groups import Cluster, Node, cluster
 from tests.waiting import wait_until
@@ -227,6 +232,33 @@ def test_the_command_line(server: Cluster, queue: Queue) -> None:
     assert cli.json("sweep")["queues"]
     assert cli.json("clear", "others", "--yes")["removed"]["ready"] == 40
     others.close()
+
+
+@pytest.mark.row(27)
+def test_the_printed_rights_are_enough_in_a_cluster(
+    server: Cluster, worker: Start, runs: Runs, tmp_path: Path
+) -> None:
+    roles = {role: member(server, tmp_path, role) for role in Role}
+    queue = Queue(url=roles[Role.PRODUCER].url, wait_replicas=1)
+    process = worker(url=roles[Role.WORKER].url, queues=("default", "others"))
+    queue.enqueue(record, "before")
+    runs.wait("end", "before")
+    move_at_once(server)
+    queue.enqueue(record, "after")
+    runs.wait("end", "after")
+    queue.enqueue_in(timedelta(hours=1), record, "later")
+    queue.close()
+    assert process.stop() == 0
+    assert process.count("no permission") == 0, process.log
+    cli = Cli(server, Keys("default"), env={"REDJOBS_URL": roles[Role.ADMIN].url})  # type: ignore[arg-type]
+    assert cli.json("clear", "default", "--yes")["removed"]["scheduled"] == 1
+    for role, denied in ((Role.PRODUCER, "wait"), *((role, "cluster|slots") for role in Role)):
+        roles[role].lacks(denied)
+        refused = Queue(url=roles[role].url, wait_replicas=1)
+        with pytest.raises((redis.ResponseError, NotReplicated), match=NO_RIGHT):
+            refused.enqueue(record, "refused")
+        refused.close()
+        roles[role].may_again(denied)
 
 
 @pytest.mark.slow
