@@ -45,13 +45,23 @@ def exchange(pool: Any, calls: Sequence[Words]) -> list[Any]:
         pool.release(connection)
 
 
-def exchange_on(connection: Any, calls: Sequence[Words]) -> list[Any]:
-    """`exchange` over a connection that the caller holds; it stays his, and is closed by what raises."""
+def _nothing() -> None:
+    """What there is to do while the server works."""
+
+
+def exchange_on(
+    connection: Any, calls: Sequence[Words], meanwhile: Callable[[], object] = _nothing
+) -> list[Any]:
+    """`exchange` over a connection that the caller holds; it stays his, and is closed by what raises.
+
+    `meanwhile` is called once the commands are sent, before the replies are waited for.
+    """
     try:
         packed = _packed(connection, calls)
 
         def attempt() -> list[Any]:
             connection.send_packed_command(packed)
+            meanwhile()
             return _settled(connection, [_read(connection) for _ in calls])
 
         def failed(_error: Exception, *_count: int) -> None:

@@ -91,26 +91,44 @@ def begin(keys: Keys, worker: str, token: str, ids: Sequence[str], solo: int = 0
 
 
 def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]) -> Claim:
-    raw = dict(zip(entry[::2], entry[1::2], strict=True))
-    enqueued_at = _number(raw, b"enqueued_at", now_ms)
-    key = raw.get(b"key")
+    parts = iter(entry)
+    # The later one of two wins: `begin` tells the new attempt behind the old one.
+    raw = dict(zip(parts, parts, strict=True))
+    get = raw.get
+    try:
+        enqueued_at = int(get(b"enqueued_at", now_ms))
+        run_at = int(get(b"run_at", enqueued_at))
+        attempt, crashes, fmt = int(get(b"attempt", 1)), int(get(b"crashes", 0)), int(get(b"format", 1))
+    except ValueError:
+        enqueued_at, run_at, attempt, crashes, fmt = _readable_numbers(raw, now_ms)
+    key = get(b"key")
     return Claim(
         job_id,
         queue,
         worker,
         token,
-        raw[b"name"].decode("utf-8", "replace") if b"name" in raw else "",
-        raw.get(b"args", b""),
-        _number(raw, b"attempt", 1),
-        _number(raw, b"crashes", 0),
+        get(b"name", b"").decode("utf-8", "replace"),
+        get(b"args", b""),
+        attempt,
+        crashes,
         enqueued_at,
-        _number(raw, b"run_at", enqueued_at),
+        run_at,
         now_ms,
-        raw.get(b"options", b""),
-        raw.get(b"errors", b""),
+        get(b"options", b""),
+        get(b"errors", b""),
         None if key is None else key.decode("utf-8", "replace"),
-        _number(raw, b"format", 1),
+        fmt,
     )
+
+
+def _readable_numbers(raw: dict[bytes, bytes], now_ms: int) -> tuple[int, int, int, int, int]:
+    """What numbers there are among these. Nothing that somebody wrote into a hash may stop a worker."""
+    enqueued_at = _number(raw, b"enqueued_at", now_ms)
+    run_at = _number(raw, b"run_at", enqueued_at)
+    attempt, crashes, fmt = (
+        _number(raw, name, default) for name, default in ((b"attempt", 1), (b"crashes", 0), (b"format", 1))
+    )
+    return enqueued_at, run_at, attempt, crashes, fmt
 
 
 def claim_from_fields(job_id: str, queue: str, worker: str, raw: dict[bytes, bytes]) -> Claim:
@@ -121,7 +139,7 @@ def claim_from_fields(job_id: str, queue: str, worker: str, raw: dict[bytes, byt
 
 
 def _number(raw: dict[bytes, bytes], name: bytes, default: int) -> int:
-    """A number in a job's hash. Nothing that somebody wrote there may stop a worker."""
+    """A number in a job's hash."""
     value = raw.get(name)
     if value is None:
         return default

@@ -30,11 +30,11 @@ class Bench:
     def _stations(self) -> list[Station]:
         return [self._plain] if self._coroutines is None else [self._plain, self._coroutines]
 
-    def free(self) -> int:
-        """How many works of unknown kind could be started soon."""
+    def free(self, coming: int) -> int:
+        """How many works of unknown kind could be started soon, beside those that are coming already."""
         if self._coroutines is None:
-            return self._plain.free()
-        plain, coroutines = self._plain.free(), self._coroutines.free()
+            return self._plain.free(coming)
+        plain, coroutines = self._plain.free(coming), self._coroutines.free(coming)
         if not self._has_plain:
             return coroutines
         if plain > 0 and coroutines > 0:

@@ -35,8 +35,8 @@ class EventLoop(Station):
         finally:
             self._loop.close()
 
-    def free(self) -> int:
-        return self._concurrency - len(self.active)
+    def free(self, coming: int) -> int:
+        return self._concurrency - len(self.active) - coming
 
     def submit(self, works: list[Work]) -> None:
         for work in works:

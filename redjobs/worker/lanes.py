@@ -128,10 +128,9 @@ class Lanes:
         """Whether a suspect runs: nothing else is begun then."""
         return self._solo is not None and self._solo.outcome is None
 
-    def begun(self, lane: Lane, works: Sequence[Work]) -> None:
-        """These are our claims now."""
+    def watch(self, works: Sequence[Work]) -> None:
+        """These run now: if one is a suspect, nothing is begun beside it."""
         for work in works:
-            lane.begun.add(work.key)
             if 0 < self._last_crash <= work.claim.crashes:
                 self._solo = work
 

@@ -133,24 +133,27 @@ class Link:
 
     # Commands ------------------------------------------------------------------------------
 
-    def run_all(self, wanted: Sequence[Command[Any]]) -> list[Any]:
+    def run_all(
+        self, wanted: Sequence[Command[Any]], meanwhile: Callable[[], object] = lambda: None
+    ) -> list[Any]:
         """All commands in one round trip. An error of the server stands in its command's place.
 
-        Raises redis-py's ConnectionError or TimeoutError when the connection is lost; then
-        nobody knows which of them were run. In a cluster it is a round trip per queue, and Unreachable
-        stands in the place of those commands whose node is lost.
+        `meanwhile` is called while the server works on them, and not where they could not be sent.
+        Raises redis-py's ConnectionError or TimeoutError when the connection is lost; then nobody knows
+        which of them were run. In a cluster it is a round trip per queue, and Unreachable stands in the
+        place of those commands whose node is lost.
         """
         if not wanted:
             return []
         if not self._parted:
-            return self._run_on(self.client, wanted)
+            return self._run_on(self.client, wanted, meanwhile)
         replies: list[Any] = [None] * len(wanted)
         places: dict[redis.Redis, list[int]] = {}
         for place, command in enumerate(wanted):
             places.setdefault(near(self.client, command.keys[0]), []).append(place)
         for client, these in places.items():
             try:
-                found = self._run_on(client, [wanted[place] for place in these])
+                found = self._run_on(client, [wanted[place] for place in these], meanwhile)
             except LOST as error:
                 self._drop_near(client)
                 found = [Unreachable(error)] * len(these)
@@ -158,18 +161,22 @@ class Link:
                 replies[place] = reply
         return replies
 
-    def _run_on(self, client: redis.Redis, wanted: Sequence[Command[Any]]) -> list[Any]:
-        replies = self._exchange(
-            client, [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
-        )
+    def _run_on(
+        self, client: redis.Redis, wanted: Sequence[Command[Any]], meanwhile: Callable[[], object]
+    ) -> list[Any]:
+        calls = [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
+        replies = exchange_on(self._hold(client), calls, meanwhile)
         return [self._read(client, command, reply) for command, reply in zip(wanted, replies, strict=True)]
 
     def _exchange(self, client: redis.Redis, calls: Sequence[Words]) -> list[Any]:
-        """Over one connection that is held: to borrow it anew costs as much as a small command."""
+        return exchange_on(self._hold(client), calls)
+
+    def _hold(self, client: redis.Redis) -> Any:
+        """The connection that is held: to borrow it anew costs as much as a small command."""
         held = self._held.get(client)
         if held is None:
             held = self._held[client] = borrow(client.connection_pool)
-        return exchange_on(held, calls)
+        return held
 
     def ask(self, key: str, *words: str) -> Any:
         """One command that is no script. Raises its error, and Unreachable where `run_all` has it."""

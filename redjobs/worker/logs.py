@@ -61,6 +61,8 @@ def _head(created: float, level: str) -> str:
 
 
 def _plain(text: str) -> str:
+    if text.isprintable():
+        return text
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from redjobs.commands import Begun, Command
 from redjobs.current import CurrentJob
+from redjobs.jobs import Claim
 from redjobs.registry import Registry
 from redjobs.retry import GiveBack, RunAgain
 from redjobs.worker import report
@@ -62,6 +63,10 @@ class ClaimLoop:
         #: Over, and not yet settled with the server; the keys of those that were sent before.
         self._unsettled: list[Work] = []
         self._resent: set[tuple[str, str]] = set()
+        #: What need not be done before the next round trip is under way: the server works meanwhile.
+        #: Claims to be made into works, and works that are settled to be told of.
+        self._claims: list[Claim] = []
+        self._told: list[Work] = []
         #: Whether the last round trip gave a job back, or planned its retry.
         self._went_back = False
         self._answered_at = 0.0
@@ -83,11 +88,13 @@ class ClaimLoop:
             if self._seat is not None:
                 self._seat.slots.turn(self._answered_at)
             try:
-                if not self._course.ending:
+                if self._course.ending:
+                    self._catch_up()
+                else:
                     self._lanes.refresh()
                 if not self.step() and not self._over():
                     self._sleep()
-                if self._options.burst and not self._bench.active():
+                if self._options.burst and not self._busy():
                     # What was given back may be on its way to us, and not in its list.
                     self._answers(self._link.unblock())
             except LOST as error:
@@ -98,6 +105,7 @@ class ClaimLoop:
                 self._pause(self._outage.refused(error))
             obey(self._link.messages())
             self._check_limits()
+        self._catch_up()
         self.abandoned = self._bench.running()
         self._lanes.leave(self.abandoned)
 
@@ -106,7 +114,7 @@ class ClaimLoop:
         if self._course.ending:
             return
         # In this order: what is over meanwhile is seen, though it does not run any more.
-        busy = self._bench.active()
+        busy = self._busy()
         due = bool(self._unsettled) or self._bench.has_done or any(lane.is_due for lane in self._lanes)
         if why := self._limits.reached(busy=busy, due=due):
             self.leaving = why
@@ -125,7 +133,7 @@ class ClaimLoop:
         if self._course.stop_at is None:
             return False
         held = any(lane.taken or lane.suspects for lane in self._lanes) or self._link.popping
-        if not (held or self._unsettled or self._bench.has_done or self._bench.active()):
+        if not (held or self._unsettled or self._bench.has_done or self._busy()):
             return True
         return time.monotonic() > self._course.stop_at + _CLEANUP_SECONDS
 
@@ -151,9 +159,9 @@ class ClaimLoop:
         if lane is not None:
             wanted.append(lane.take(free))
         if not wanted:
-            return False
+            return self._catch_up()
         self._went_back = False
-        replies = iter(self._link.run_all(wanted))
+        replies = iter(self._link.run_all(wanted, self._catch_up))
         self._answered_at = time.monotonic()
         self._outage.over()
         for settlement in settlements:
@@ -196,15 +204,14 @@ class ClaimLoop:
         done = [work for work in settlement.works if work not in lost] if lost else settlement.works
         self.failed_jobs += sum(work.has_failed for work in done)
         self._limits.done(len(done))
-        report.jobs(done)
-        fire_outcomes(self._registry.hooks, done)
+        self._told += done
 
     # Claiming ------------------------------------------------------------------------------
 
     def _free(self) -> int:
         if self._course.ending or self._lanes.solo or any(lane.suspects for lane in self._lanes):
             return 0
-        return self._bench.free() - sum(len(lane.taken) for lane in self._lanes)
+        return self._bench.free(len(self._claims) + sum(len(lane.taken) for lane in self._lanes))
 
     def _begun(self, begin: Begin, reply: Any) -> None:
         lane, now = begin.lane, time.monotonic()
@@ -224,13 +231,35 @@ class ClaimLoop:
         if begun.missing:
             report.dropped(lane.keys.queue, begun.missing)
         lane.suspects.extend((job_id, now) for job_id in begun.wait)
-        most = self._options.max_crashes
-        works = [prepare(claim, self._registry, most) for claim in begun.claims]
-        self._lanes.begun(lane, works)
+        lane.begun.update((claim.id, claim.token) for claim in begun.claims)
+        self._claims += begun.claims
+        if len(begin.ids) == 1:  # it may be a suspect, or one that came just now: nothing to wait for
+            self._submit()
+
+    def _submit(self) -> None:
+        """Let the bench run what was begun."""
+        claims, self._claims = self._claims, []
+        works = [prepare(claim, self._registry, self._options.max_crashes) for claim in claims]
+        self._lanes.watch(works)
         if self._registry.hooks.has("claim"):
             for work in works:
                 self._registry.hooks.fire("claim", CurrentJob(work))
         self._bench.submit(works)
+
+    def _catch_up(self) -> bool:
+        """Do what was put off. Returns whether there was anything."""
+        told, self._told = self._told, []
+        put_off = bool(self._claims or told)
+        if self._claims:
+            self._submit()
+        if told:
+            report.jobs(told)
+            fire_outcomes(self._registry.hooks, told)
+        return put_off
+
+    def _busy(self) -> bool:
+        """Whether anything is begun and not over."""
+        return bool(self._claims) or self._bench.active()
 
     def _took(self, lane: Lane, reply: Any) -> None:
         if not self._lanes.answered(lane, reply, "takes"):
@@ -281,6 +310,7 @@ class ClaimLoop:
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt; whoever wakes us, or a stop, ends it sooner."""
+        self._catch_up()
         if self._course.stop_at is not None:
             seconds = min(seconds, max(0.05, self._course.stop_at - time.monotonic()))
         self._link.pause(seconds)

@@ -76,7 +76,7 @@ def _line(work: Work) -> str:
     return (
         f"{claim.name} {claim.id} queue={claim.queue} attempt={claim.attempt}"
         f" took={took} late={format_duration(late / 1000)}"
-    ).replace("= ", "=")
+    )
 
 
 def lost(works: Iterable[Work]) -> None:

@@ -32,8 +32,8 @@ class Station:
         #: Submitted and not over. By claim: a job may come back to a worker that lost and still runs it.
         self.active: dict[tuple[str, str], Work] = {}
 
-    def free(self) -> int:
-        """How many more works could be started soon."""
+    def free(self, coming: int) -> int:
+        """How many more works could be started soon, beside those that are coming already."""
         raise NotImplementedError
 
     def submit(self, works: list[Work]) -> None:

@@ -49,6 +49,7 @@ class Work:
         "handler",
         "interrupt",
         "interrupted",
+        "key",
         "kwargs",
         "lost",
         "options",
@@ -59,6 +60,8 @@ class Work:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
+        #: Which claim of which job this is.
+        self.key = claim.id, claim.token
         self.handler: Handler[..., Any] | None = None
         self.args: tuple[Any, ...] = ()
         self.kwargs: dict[str, Any] = {}
@@ -77,11 +80,6 @@ class Work:
         self.cancelled = False
         #: The lease under which it was claimed has run out.
         self.lost = False
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Which claim of which job this is."""
-        return self.claim.id, self.claim.token
 
     @property
     def is_async(self) -> bool:

@@ -96,6 +96,11 @@ class BenchServer:
                 found[sent[1].lower()] += 1
         return {name: count / seconds for name, count in found.items()}
 
+    def requests(self) -> int:
+        """How often the server has read something from a client."""
+        stats: Any = self.client.info("stats")
+        return int(stats["total_reads_processed"])
+
     def pings(self, seconds: float = 0.1) -> float:
         """How many PINGs per second a plain socket gets through: how quick the machine is right now."""
         with socket.create_connection(("127.0.0.1", self.port)) as sock:

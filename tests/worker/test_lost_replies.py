@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from redjobs import EnqueueUnknown, Queue, State, call
+from redjobs import EnqueueUnknown, Queue, State, call, commands, connect
 from redjobs.connect import patience
+from redjobs.settings import resolve_url
+from redjobs.worker.link import Link
 from tests.proxy import Proxy, command, script
 from tests.servers import Server
 from tests.waiting import wait_until
@@ -96,6 +98,33 @@ def test_so_does_a_command_that_never_arrived(
     runs.wait("end", times=5)
     wait_until(lambda: nothing_is_left(queue))
     assert process.stop() == 0
+    assert sorted(runs.texts("start")) == ["0", "1", "2", "3", "4"]
+
+
+def test_while_the_server_works_the_worker_does_too(queue: Queue, proxy: Proxy) -> None:
+    client = connect.connect_worker(resolve_url(proxy.url))
+    link = Link(client)
+    rule = proxy.hold_reply(script("take"))
+
+    def meanwhile() -> None:
+        proxy.wait_for(rule)
+        proxy.release(rule)
+
+    (taken,) = link.run_all([commands.take(queue.keys, "nobody", 1, [])], meanwhile)
+    assert taken.lapsed
+    link.close()
+
+
+@pytest.mark.parametrize("skip", [1, 2])
+def test_a_lost_take_behind_a_begin_loses_nothing_that_was_begun(
+    queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs, skip: int
+) -> None:
+    idle(lease=60.0)
+    rule = proxy.lose_request(script("take"), skip=skip)
+    queue.enqueue_many(call(handlers.record, str(number)) for number in range(5))
+    proxy.wait_for(rule)
+    runs.wait("end", times=5)
+    wait_until(lambda: nothing_is_left(queue))
     assert sorted(runs.texts("start")) == ["0", "1", "2", "3", "4"]
 
 

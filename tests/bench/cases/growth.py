@@ -42,12 +42,16 @@ def _growth(block: Block) -> Metrics:
     step = max(1, size // (2 * calls) // EVERY) * EVERY
     numbers = list(range(0, size, step))[: 2 * calls]
     canceled, moved = numbers[::2], numbers[1::2]
+    requests = block.server.requests()
+    cancel_seconds = producer.ask("cancel", numbers=canceled)
+    reschedule_seconds = producer.ask("reschedule", numbers=moved, at=at + 3 * _DAY)
     return {
         "jobs": size,
         "drain": (len(starts) - 1) / (starts[-1] - starts[0]),
         "enqueue": calls / enqueue_seconds,
-        "cancel": len(canceled) / producer.ask("cancel", numbers=canceled),
-        "reschedule": len(moved) / producer.ask("reschedule", numbers=moved, at=at + 3 * _DAY),
+        "cancel": len(canceled) / cancel_seconds,
+        "reschedule": len(moved) / reschedule_seconds,
+        "requests": (block.server.requests() - requests) / len(numbers),
     }
 
 
@@ -63,5 +67,6 @@ GROWTH = Case(
         ("drain", "drain"),
         ("cancel", "cancel"),
         ("reschedule", "reschedule"),
+        ("requests", "round trips per cancel and reschedule"),
     ),
 )
