@@ -7,11 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redjobs.worker.brood import Child
 from redjobs.worker.options import WorkerOptions
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -24,6 +26,8 @@ def serve_health(host: str, port: int, state: Callable[[], dict[str, Any]]) -> T
 
     Runs in a daemon thread until `shutdown`. Raises OSError where the port is taken.
     """
+    # Here, as few ask for it and everybody would pay for it: half a megabyte.
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

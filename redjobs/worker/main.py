@@ -12,8 +12,6 @@ from redjobs.worker.link import LOST
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.startup import check_server, greet
-from redjobs.worker.supervisor import Supervisor
-from redjobs.worker.worker import Worker
 
 
 def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = None) -> int:
@@ -23,8 +21,13 @@ def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = 
     apps cannot be imported. `logs` is what `logs.configure` takes.
     """
     configure(**(logs or {}))
+    # A supervisor does without what only its children need, and stays small.
     if options.processes > 0:
+        from redjobs.worker.supervisor import Supervisor
+
         return Supervisor(server, options, logs or {}).run()
+    from redjobs.worker.worker import Worker
+
     import_apps(options.apps)
     greet(server, options)
     client = connect.connect_worker(server)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import signal
 import threading
 import time
@@ -151,7 +150,7 @@ class Threads(Threaded):
             with self._lock:
                 ended = self._running.pop(ident, None)
                 if ended is not None and ended.interrupt is not None:
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+                    _raise_in(ident, None)
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         # A thread takes an exception class only, between two bytecodes; `work.interrupt` says more.
@@ -159,9 +158,16 @@ class Threads(Threaded):
             work.interrupt = exception
             for ident, running in list(self._running.items()):
                 if running is work:
-                    kind = ctypes.py_object(type(exception))
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), kind)
+                    _raise_in(ident, type(exception))
 
     def stop(self) -> None:
         for _ in range(self._threads):
             self._line.put(None)
+
+
+def _raise_in(ident: int, kind: type[BaseException] | None) -> None:
+    """Let a thread raise this where it is; None: it shall not raise what it was told before."""
+    import ctypes  # a quarter of a megabyte, for those that interrupt threads
+
+    told = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), told)
