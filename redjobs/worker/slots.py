@@ -3,24 +3,26 @@
 So the supervisor knows which job was running when a child died, and charges no other; and it
 ends a child whose job ignores its limit. Times are of the system-wide monotonic clock.
 
-Layout: the claim loop's last turn and its last answer from the server (two doubles), then one
-slot per thread and coroutine: job id (64 bytes, empty: free), started_at, kill_at (0: no limit),
-and what then becomes of the job: retry after so many ms, or -1: bury.
+Layout, in words of eight bytes: the claim loop's last turn and its last answer from the server (two
+doubles), then one slot per thread and coroutine: job id (64 bytes, the first is 0: free), started_at,
+kill_at (0: no limit; two doubles), and what then becomes of the job: retry after so many ms, or -1:
+bury. A word is written at once, so whoever looks in the middle of it sees the old one or the new one:
+`struct` would write it byte by byte, and half a moment looks like one that is long over.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
 import tempfile
 import time
 from dataclasses import dataclass
 from typing import Final
 
-_HEADER: Final = struct.Struct("=dd")
-_SLOT: Final = struct.Struct("=64sddq")
-_EMPTY: Final = _SLOT.pack(b"", 0.0, 0.0, 0)
+_WORD: Final = 8
+_HEADER_WORDS: Final = 2
+_ID_BYTES: Final = 64
+_SLOT_WORDS: Final = _ID_BYTES // _WORD + 3
 
 #: `Running.delay_ms` where no retry is left.
 BURY: Final = -1
@@ -56,55 +58,64 @@ class Slots:
         self.fd = fd
         self.count = count
         self._memory = mmap.mmap(fd, self.size(count))
+        whole = memoryview(self._memory)
+        self._moments, self._numbers = whole.cast("d"), whole.cast("q")
+        #: Of each slot: the first byte of its id, and the first word behind it.
+        firsts = [_HEADER_WORDS + number * _SLOT_WORDS for number in range(count)]
+        self._places = [(first * _WORD, first + _ID_BYTES // _WORD) for first in firsts]
 
     @staticmethod
     def size(count: int) -> int:
         """Bytes for so many slots."""
-        return _HEADER.size + count * _SLOT.size
+        return (_HEADER_WORDS + count * _SLOT_WORDS) * _WORD
 
     # The child's side ----------------------------------------------------------------------
 
     def turn(self, answered_at: float) -> None:
         """The claim loop is alive; it last heard from the server at `answered_at`."""
-        _HEADER.pack_into(self._memory, 0, time.monotonic(), answered_at)
+        self._moments[0], self._moments[1] = time.monotonic(), answered_at
 
     def occupy(
         self, number: int, job_id: str, started_at: float, kill_at: float = 0.0, delay_ms: int = 0
     ) -> None:
         """A job starts in this slot."""
-        offset = _HEADER.size + number * _SLOT.size
-        _SLOT.pack_into(self._memory, offset, job_id.encode(), started_at, kill_at, delay_ms)
+        byte, word = self._places[number]
+        memory, moments = self._memory, self._moments
+        moments[word], moments[word + 1], self._numbers[word + 2] = started_at, kill_at, delay_ms
+        raw_id = job_id.encode().ljust(_ID_BYTES, b"\0")
+        memory[byte + 1 : byte + _ID_BYTES] = raw_id[1:]
+        memory[byte] = raw_id[0]  # not before: now the slot is taken
 
     def vacate(self, number: int) -> None:
         """The job in this slot is over."""
-        offset = _HEADER.size + number * _SLOT.size
-        self._memory[offset : offset + _SLOT.size] = _EMPTY
+        self._memory[self._places[number][0]] = 0
 
     # The supervisor's side -----------------------------------------------------------------
 
     @property
     def turned_at(self) -> float:
         """When the claim loop last turned; 0: never yet."""
-        return float(_HEADER.unpack_from(self._memory, 0)[0])
+        return float(self._moments[0])
 
     @property
     def answered_at(self) -> float:
         """When the child last heard from the server; 0: never yet."""
-        return float(_HEADER.unpack_from(self._memory, 0)[1])
+        return float(self._moments[1])
 
     def running(self) -> list[Running]:
         """What runs there now."""
         found = []
-        for number in range(self.count):
-            offset = _HEADER.size + number * _SLOT.size
-            if self._memory[offset] == 0:
+        for byte, word in self._places:
+            if self._memory[byte] == 0:
                 continue
-            raw_id, started_at, kill_at, delay_ms = _SLOT.unpack_from(self._memory, offset)
-            job_id = raw_id.rstrip(b"\0").decode("ascii", "replace")
-            found.append(Running(job_id, started_at, kill_at or None, delay_ms))
+            job_id = self._memory[byte : byte + _ID_BYTES].rstrip(b"\0").decode("ascii", "replace")
+            started_at, kill_at = self._moments[word], self._moments[word + 1]
+            found.append(Running(job_id, started_at, kill_at or None, self._numbers[word + 2]))
         return found
 
     def close(self) -> None:
         """Let the memory go."""
+        self._moments.release()
+        self._numbers.release()
         self._memory.close()
         os.close(self.fd)

@@ -178,7 +178,8 @@ class Supervisor:
         if overran:
             child.overran = overran
             child.kill(f"job {overran[0].job_id} ignored its timeout")
-        if child.slots.turned_at and now > child.slots.turned_at + _WEDGED_SECONDS:
+        turned_at = child.slots.turned_at
+        if turned_at and now > turned_at + _WEDGED_SECONDS:
             child.kill(f"its claim loop has not turned for {_WEDGED_SECONDS:g} s")
 
     def _bury(self, child: Child) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -53,3 +54,24 @@ def test_turns_are_seen(sides: tuple[Slots, Slots]) -> None:
     child.turn(answered_at=5.0)
     assert supervisor.answered_at == 5.0
     assert supervisor.turned_at > 0
+
+
+def test_who_looks_in_the_middle_of_a_turn_sees_a_whole_moment(sides: tuple[Slots, Slots]) -> None:
+    # A supervisor that saw half of one took a healthy child for wedged.
+    child, supervisor = sides
+    child.turn(answered_at=5.0)
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            child.turn(answered_at=5.0)
+            child.occupy(0, "x" * 20, 7.0, kill_at=8.0, delay_ms=9)
+            child.vacate(0)
+    try:
+        for _ in range(20_000):
+            assert supervisor.turned_at > 0
+            assert supervisor.answered_at == 5.0
+            for running in supervisor.running():
+                assert (running.started_at, running.kill_at, running.delay_ms) == (7.0, 8.0, 9)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
