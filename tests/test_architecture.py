@@ -89,7 +89,14 @@ LATE = {
     },
     "redjobs.demo": {"redjobs.demo": "its runner needs honcho, which comes with the extra"},
     "redjobs.embedded.keeper": {"ctypes": "on Linux only, and costs a start 10 ms"},
+    "redjobs.worker": {"redjobs.worker.worker": "a supervisor does without, and stays small"},
     "redjobs.worker.coroutines": {"uvloop": "where it is installed"},
+    "redjobs.worker.health": {"http.server": "half a megabyte, for those who are asked for their health"},
+    "redjobs.worker.main": {
+        "redjobs.worker.supervisor": "one of the two is needed",
+        "redjobs.worker.worker": "and the other one takes memory",
+    },
+    "redjobs.worker.threads": {"ctypes": "a quarter of a megabyte, for those who interrupt threads"},
 }
 
 #: Imports of a module whose name is a value: module -> where the name comes from.

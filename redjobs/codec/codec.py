@@ -91,6 +91,9 @@ class Codec:
         """The arguments of a call. Imports nothing; raises PayloadError for anything else."""
         if not data:
             return (), {}
+        args = self._decoder.plain_args(data)
+        if args is not None:
+            return tuple(args), {}
         frame = self._decoder.decode(data, _FRAME)
         if type(frame) is list and len(frame) == 2:
             args, kwargs = frame

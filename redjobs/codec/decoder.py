@@ -13,6 +13,9 @@ from redjobs.codec.classes import Classes, bounded, is_dataclass, is_enum
 from redjobs.codec.ext import Unencodable
 from redjobs.errors import JobTimeout, PayloadError
 
+#: The first and the last byte of a call without names: an array of two, an empty map.
+_PAIR, _NO_NAMES = 0x92, 0x80
+
 
 class Decoder:
     """Builds values of the types in the table. Holds no state between calls."""
@@ -55,6 +58,22 @@ class Decoder:
         except Exception as error:  # noqa: BLE001 - garbage finds every exception of msgpack
             # Its text is left out: it can quote the payload, and payloads do not belong in logs.
             raise PayloadError(f"cannot decode: not a payload ({type(error).__name__})") from None
+
+    def plain_args(self, data: bytes) -> list[Any] | None:
+        """The arguments of a short call without names, as most are; None: it takes `decode` to say.
+
+        `[args, {}]` is a header, the arguments and one byte for no names. If that last byte belonged to
+        something else, the arguments would not end just before it.
+        """
+        if data[0] != _PAIR or data[-1] != _NO_NAMES or len(data) > self.harmless or b"\xff" in data:
+            return None
+        try:
+            args = self.unpack(data[1:-1])
+        except (JobTimeout, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 - `decode` finds it, too, and says what it is
+            return None
+        return args if type(args) is list else None
 
     def _ext(self, code: int, data: bytes) -> object:
         if scalar := ext.SCALAR_DECODERS.get(code):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from redjobs.commands.command import BATCH, SCRIPTS, Arg, Command, by_priority, first_word, texts, word
@@ -58,18 +59,25 @@ def take(
     return Command(SCRIPTS["take"], names + lists, args, parse)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun:
     """What `begin` started, and what it did not."""
 
     lapsed: bool
-    claims: list[Claim]
+    #: Ids that are this worker's claims now, and the fields of their hashes as they came.
+    hashes: dict[str, list[bytes]]
     #: Ids without a hash, dropped.
     missing: list[str]
     #: Ids that are not in this worker's list: somebody recovered them.
     strange: list[str]
     #: To be begun alone; still in the list.
     wait: list[str]
+    claim_of: Callable[[str, list[bytes]], Claim] = field(repr=False, compare=False)
+
+    @property
+    def claims(self) -> list[Claim]:
+        """Made when they are asked for: that takes longer than all the rest of the reply."""
+        return [self.claim_of(job_id, entry) for job_id, entry in self.hashes.items()]
 
 
 def begin(keys: Keys, worker: str, token: str, ids: Sequence[str], solo: int = 0) -> Command[Begun]:
@@ -77,20 +85,20 @@ def begin(keys: Keys, worker: str, token: str, ids: Sequence[str], solo: int = 0
 
     def parse(reply: Any) -> Begun:
         answer, now_ms, entries = reply
-        begun = Begun(answer == b"lapsed", [], [], [], [])
+        begun = Begun(answer == b"lapsed", {}, [], [], [], partial(_claim, keys.queue, worker, token, now_ms))
         others = {b"missing": begun.missing, b"strange": begun.strange, b"wait": begun.wait}
         for job_id, entry in zip(ids, entries, strict=False):
             if isinstance(entry, bytes):
                 others[entry].append(job_id)
             else:
-                begun.claims.append(_claim(job_id, keys.queue, worker, token, now_ms, entry))
+                begun.hashes[job_id] = entry
         return begun
 
     names = (keys.processing(worker), keys.workers, *map(keys.job, ids))
     return Command(SCRIPTS["begin"], names, (worker, token, solo, *ids), parse)
 
 
-def _claim(job_id: str, queue: str, worker: str, token: str, now_ms: int, entry: list[bytes]) -> Claim:
+def _claim(queue: str, worker: str, token: str, now_ms: int, job_id: str, entry: list[bytes]) -> Claim:
     parts = iter(entry)
     # The later one of two wins: `begin` tells the new attempt behind the old one.
     raw = dict(zip(parts, parts, strict=True))
@@ -135,7 +143,7 @@ def claim_from_fields(job_id: str, queue: str, worker: str, raw: dict[bytes, byt
     """The claim in the hash of a running job: for who settles it in place of a dead worker."""
     entry = [part for pair in raw.items() for part in pair]
     started_at = int(raw.get(b"started_at", 0))
-    return _claim(job_id, queue, worker, raw[b"token"].decode(), started_at, entry)
+    return _claim(queue, worker, raw[b"token"].decode(), started_at, job_id, entry)
 
 
 def _number(raw: dict[bytes, bytes], name: bytes, default: int) -> int:

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from redjobs.commands import BATCH
 from redjobs.errors import JobCancelled
-from redjobs.worker.station import Station, Surroundings
+from redjobs.worker.station import BATCH_SECONDS, BATCHES, LONG_SECONDS, Station, Surroundings
 from redjobs.worker.work import Work, execute_async, if_killed
 
 
@@ -26,6 +27,8 @@ class EventLoop(Station):
         self._line: deque[Work] = deque()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reporting = False
+        #: How long they took lately, and when the last one ended.
+        self._seconds, self._ended_at = BATCH_SECONDS, 0.0
         self._loop = _new_event_loop()
         threading.Thread(target=self._turn, name="redjobs-loop", daemon=True).start()
 
@@ -36,7 +39,15 @@ class EventLoop(Station):
             self._loop.close()
 
     def free(self, coming: int) -> int:
-        return self._concurrency - len(self.active) - coming
+        held = len(self.active) + coming
+        room = self._concurrency - held
+        if time.monotonic() > self._ended_at + LONG_SECONDS:
+            # None has ended for a while: whatever is claimed beside those that run may wait for long.
+            return room
+        # Short ones: more may wait in line, for they start soon.
+        batch = min(BATCH, int(self._concurrency * BATCH_SECONDS / max(self._seconds, 1e-6)))
+        ahead = BATCHES * batch - held
+        return max(room, ahead if ahead >= batch else 0)
 
     def submit(self, works: list[Work]) -> None:
         for work in works:
@@ -69,6 +80,8 @@ class EventLoop(Station):
             await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
         if self.around.slots is not None:
             self.around.slots.vacate(number)
+        self._ended_at = work.finished_at
+        self._seconds += 0.2 * (work.finished_at - work.started_at - self._seconds)
         self._free_slots.append(number)
         self._tasks.pop(work.key, None)
         self.active.pop(work.key, None)

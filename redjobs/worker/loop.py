@@ -14,12 +14,11 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from redjobs.commands import Begun, Command
-from redjobs.current import CurrentJob
-from redjobs.jobs import Claim
 from redjobs.registry import Registry
 from redjobs.retry import GiveBack, RunAgain
 from redjobs.worker import report
 from redjobs.worker.bench import Bench
+from redjobs.worker.deferred import Deferred
 from redjobs.worker.lane import Lane
 from redjobs.worker.lanes import Begin, Lanes
 from redjobs.worker.limits import Limits
@@ -27,10 +26,10 @@ from redjobs.worker.link import LOST, Answer, Link, Unreachable
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.seat import Seat
-from redjobs.worker.settle import Settlement, fire_outcomes, lost_works, settle
+from redjobs.worker.settle import Settlement, lost_works, settle
 from redjobs.worker.tending import TEND_SECONDS, Course, Tending
 from redjobs.worker.upkeep import Upkeep
-from redjobs.worker.work import Work, prepare
+from redjobs.worker.work import Work
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -60,13 +59,10 @@ class ClaimLoop:
         self._course = Course()
         self._tending = Tending(bench, link, self._lanes, self._course, self._outage)
         self._limits = Limits(options)
+        self._deferred = Deferred(registry, bench, self._lanes, options.max_crashes)
         #: Over, and not yet settled with the server; the keys of those that were sent before.
         self._unsettled: list[Work] = []
         self._resent: set[tuple[str, str]] = set()
-        #: What need not be done before the next round trip is under way: the server works meanwhile.
-        #: Claims to be made into works, and works that are settled to be told of.
-        self._claims: list[Claim] = []
-        self._told: list[Work] = []
         #: Whether the last round trip gave a job back, or planned its retry.
         self._went_back = False
         self._answered_at = 0.0
@@ -89,12 +85,12 @@ class ClaimLoop:
                 self._seat.slots.turn(self._answered_at)
             try:
                 if self._course.ending:
-                    self._catch_up()
+                    self._deferred.do()
                 else:
                     self._lanes.refresh()
                 if not self.step() and not self._over():
                     self._sleep()
-                if self._options.burst and not self._busy():
+                if self._options.burst and not self._deferred.busy():
                     # What was given back may be on its way to us, and not in its list.
                     self._answers(self._link.unblock())
             except LOST as error:
@@ -105,7 +101,7 @@ class ClaimLoop:
                 self._pause(self._outage.refused(error))
             obey(self._link.messages())
             self._check_limits()
-        self._catch_up()
+        self._deferred.do()
         self.abandoned = self._bench.running()
         self._lanes.leave(self.abandoned)
 
@@ -114,7 +110,7 @@ class ClaimLoop:
         if self._course.ending:
             return
         # In this order: what is over meanwhile is seen, though it does not run any more.
-        busy = self._busy()
+        busy = self._deferred.busy()
         due = bool(self._unsettled) or self._bench.has_done or any(lane.is_due for lane in self._lanes)
         if why := self._limits.reached(busy=busy, due=due):
             self.leaving = why
@@ -133,7 +129,7 @@ class ClaimLoop:
         if self._course.stop_at is None:
             return False
         held = any(lane.taken or lane.suspects for lane in self._lanes) or self._link.popping
-        if not (held or self._unsettled or self._bench.has_done or self._busy()):
+        if not (held or self._unsettled or self._bench.has_done or self._deferred.busy()):
             return True
         return time.monotonic() > self._course.stop_at + _CLEANUP_SECONDS
 
@@ -159,9 +155,9 @@ class ClaimLoop:
         if lane is not None:
             wanted.append(lane.take(free))
         if not wanted:
-            return self._catch_up()
+            return self._deferred.do()
         self._went_back = False
-        replies = iter(self._link.run_all(wanted, self._catch_up))
+        replies = iter(self._link.run_all(wanted, self._deferred.do))
         self._answered_at = time.monotonic()
         self._outage.over()
         for settlement in settlements:
@@ -179,12 +175,14 @@ class ClaimLoop:
     def _unresting(self) -> list[Work]:
         """What is to be settled now: not of a queue that is left alone."""
         now = time.monotonic()
-        return [work for work in self._unsettled if now >= self._lanes.of(work.claim.queue).rests_until]
+        resting = {lane.keys.queue for lane in self._lanes if lane.rests_until > now}
+        return [work for work in self._unsettled if work.claim.queue not in resting]
 
     # Settling ------------------------------------------------------------------------------
 
     def _settled(self, settlement: Settlement, reply: Any) -> None:
-        if not self._lanes.answered(self._lanes.of(settlement.works[0].claim.queue), reply, "outcomes"):
+        lane = self._lanes.of(settlement.works[0].claim.queue)
+        if not self._lanes.answered(lane, reply, "outcomes"):
             if isinstance(reply, Unreachable):
                 self._resent.update(work.key for work in settlement.works)
             return
@@ -192,26 +190,24 @@ class ClaimLoop:
         # After a lost reply the first answer may have been "done": then this one says "lost".
         if news := [work for work in lost if work.key not in self._resent]:
             report.lost(news)
-        self._resent.difference_update(work.key for work in settlement.works)
-        for work in settlement.works:
-            lane = self._lanes.of(work.claim.queue)
-            lane.begun.discard(work.key)
-            # What goes back may be due at once.
-            if isinstance(work.decision, GiveBack | RunAgain):
-                lane.open = self._went_back = True
-        over = set(map(id, settlement.works))
-        self._unsettled = [work for work in self._unsettled if id(work) not in over]
+        over = {work.key for work in settlement.works}
+        self._resent -= over
+        lane.begun -= over
+        # What goes back may be due at once.
+        if any(isinstance(work.decision, GiveBack | RunAgain) for work in settlement.works):
+            lane.open = self._went_back = True
+        self._unsettled = [work for work in self._unsettled if work.key not in over]
         done = [work for work in settlement.works if work not in lost] if lost else settlement.works
         self.failed_jobs += sum(work.has_failed for work in done)
         self._limits.done(len(done))
-        self._told += done
+        self._deferred.settled(done)
 
     # Claiming ------------------------------------------------------------------------------
 
     def _free(self) -> int:
         if self._course.ending or self._lanes.solo or any(lane.suspects for lane in self._lanes):
             return 0
-        return self._bench.free(len(self._claims) + sum(len(lane.taken) for lane in self._lanes))
+        return self._bench.free(self._deferred.coming + sum(len(lane.taken) for lane in self._lanes))
 
     def _begun(self, begin: Begin, reply: Any) -> None:
         lane, now = begin.lane, time.monotonic()
@@ -231,35 +227,10 @@ class ClaimLoop:
         if begun.missing:
             report.dropped(lane.keys.queue, begun.missing)
         lane.suspects.extend((job_id, now) for job_id in begun.wait)
-        lane.begun.update((claim.id, claim.token) for claim in begun.claims)
-        self._claims += begun.claims
+        lane.begun.update((job_id, begin.token) for job_id in begun.hashes)
+        self._deferred.begun(begun)
         if len(begin.ids) == 1:  # it may be a suspect, or one that came just now: nothing to wait for
-            self._submit()
-
-    def _submit(self) -> None:
-        """Let the bench run what was begun."""
-        claims, self._claims = self._claims, []
-        works = [prepare(claim, self._registry, self._options.max_crashes) for claim in claims]
-        self._lanes.watch(works)
-        if self._registry.hooks.has("claim"):
-            for work in works:
-                self._registry.hooks.fire("claim", CurrentJob(work))
-        self._bench.submit(works)
-
-    def _catch_up(self) -> bool:
-        """Do what was put off. Returns whether there was anything."""
-        told, self._told = self._told, []
-        put_off = bool(self._claims or told)
-        if self._claims:
-            self._submit()
-        if told:
-            report.jobs(told)
-            fire_outcomes(self._registry.hooks, told)
-        return put_off
-
-    def _busy(self) -> bool:
-        """Whether anything is begun and not over."""
-        return bool(self._claims) or self._bench.active()
+            self._deferred.submit()
 
     def _took(self, lane: Lane, reply: Any) -> None:
         if not self._lanes.answered(lane, reply, "takes"):
@@ -310,7 +281,7 @@ class ClaimLoop:
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt; whoever wakes us, or a stop, ends it sooner."""
-        self._catch_up()
+        self._deferred.do()
         if self._course.stop_at is not None:
             seconds = min(seconds, max(0.05, self._course.stop_at - time.monotonic()))
         self._link.pause(seconds)

@@ -10,6 +10,13 @@ from redjobs.hooks import Hooks
 from redjobs.worker.slots import Slots
 from redjobs.worker.work import Work
 
+#: A batch is what can be started within this time, by the durations seen lately. Three are held: one
+#: runs, one is made into works, one the server begins.
+BATCH_SECONDS = 0.0066
+BATCHES = 3
+#: Nothing is claimed to wait behind a job that runs for so long already.
+LONG_SECONDS = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

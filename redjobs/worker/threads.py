@@ -12,15 +12,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from redjobs.commands import BATCH
-from redjobs.worker.station import Station, Surroundings
+from redjobs.worker.station import BATCH_SECONDS, BATCHES, LONG_SECONDS, Station, Surroundings
 from redjobs.worker.work import Work, execute, failed, if_killed
 
-#: A batch is what can be started within this time, by the durations seen lately. Three are held: one
-#: runs, one is made into works, one the server begins.
-_BATCH_SECONDS = 0.0066
-_BATCHES = 3
-#: Nothing is claimed to wait behind a job that runs for so long already.
-_LONG_SECONDS = 0.02
 #: Finished works are reported at least this often while more are running.
 _REPORT_SECONDS = 0.005
 
@@ -32,21 +26,21 @@ class Threaded(Station):
         super().__init__(around)
         self._line: SimpleQueue[Work | None] = SimpleQueue()
         self._threads = threads
-        self._seconds = _BATCH_SECONDS
+        self._seconds = BATCH_SECONDS
         self._reported = 0.0
 
     def free(self, coming: int) -> int:
-        most = max(1, min(BATCH, int(_BATCH_SECONDS / max(self._seconds, 1e-6))))
+        most = max(1, min(BATCH, int(BATCH_SECONDS / max(self._seconds, 1e-6))))
         oldest = next(iter(list(self.active.values())), None)
         running = time.monotonic() - oldest.started_at if oldest and oldest.started_at else 0.0
-        if running > _LONG_SECONDS:
+        if running > LONG_SECONDS:
             # A long job, whatever the ones before it were like: nothing may wait for it.
             most = 1
         batch, held = most * self._threads, len(self.active) + coming
         if most == 1:
             return batch - held
         # In whole batches, or there would be a round trip for every few jobs.
-        room = _BATCHES * batch - held
+        room = BATCHES * batch - held
         return room if room >= batch else 0
 
     def submit(self, works: list[Work]) -> None:

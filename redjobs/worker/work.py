@@ -34,6 +34,7 @@ KNOWN_FORMAT = 1
 HARD_SECONDS = 0.5
 
 _NO_OPTIONS = JobOptions()
+_FAILURES = (Failed, Unreadable, Poison)
 
 
 class Work:
@@ -89,8 +90,10 @@ class Work:
     @property
     def has_failed(self) -> bool:
         """Whether this attempt was a failure, as far as it is known."""
-        return isinstance(self.outcome, Failed | Unreadable | Poison) and not (
-            isinstance(self.outcome, Failed) and isinstance(self.outcome.exception, Snooze)
+        return (
+            type(self.outcome) is not Completed
+            and isinstance(self.outcome, _FAILURES)
+            and not (isinstance(self.outcome, Failed) and isinstance(self.outcome.exception, Snooze))
         )
 
 

@@ -15,12 +15,12 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from redjobs.worker import brood, child
+from redjobs.worker import brood, child, supervisor, worker
 from tests.worker import handlers, launch
 
 _MESSAGE_BYTES = 65_536
 
-assert handlers  # imported, so that those who are forked have it
+assert handlers and supervisor and worker  # imported, so that those who are forked have them
 
 
 def main(fd: int) -> None:
