@@ -305,6 +305,38 @@ def test_memory_is_bounded(codec: Codec, data: bytes) -> None:
     assert peak < (codec.max_depth + 1) * copies * codec.max_bytes + 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("data", "call"),
+    [
+        (b"\x92\x92\x07\x01\x80", ((7, 1), {})),
+        (b"\x92\x91\x80\x80", (({},), {})),
+        (b"\x92\x90\x80", ((), {})),
+        (b"\x92\x91\x07\x81\xa1a\x80", ((7,), {"a": {}})),
+        (b"\x92\x91\x07\x81\xa1a\xcc\x80", ((7,), {"a": 128})),
+    ],
+)
+def test_a_last_byte_that_looks_like_no_names(
+    codec: Codec, data: bytes, call: tuple[tuple[object, ...], dict[str, object]]
+) -> None:
+    assert codec.decode_call(data) == call
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x92\x80",
+        b"\x92\x80\x80",
+        b"\x92\x07\x80",
+        b"\x92\x91\xc4\x01\x80",
+        b"\x92\x91\xcc\x80",
+        b"\x92\x90\x90\x80",
+    ],
+)
+def test_what_only_looks_like_a_call_without_names(codec: Codec, data: bytes) -> None:
+    with pytest.raises(PayloadError):
+        codec.decode_call(data)
+
+
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name.startswith("tuple")])
 def test_the_scan_does_not_leave_an_ext(name: str) -> None:
     with pytest.raises(PayloadError, match=r"does not hold one array|cut off"):
