@@ -54,7 +54,7 @@ def exchange_on(
 ) -> list[Any]:
     """`exchange` over a connection that the caller holds; it stays his, and is closed by what raises.
 
-    `meanwhile` is called once the commands are sent, before the replies are waited for.
+    `meanwhile` is called once the commands are sent, before the replies are waited for; with each attempt.
     """
     try:
         packed = _packed(connection, calls)

@@ -26,7 +26,7 @@ class Decoder:
         self.max_depth = max_depth
         self.max_items = max_items
         # Anything this short can neither be too deep nor hold too many items.
-        self.harmless = min(max_depth, max_items)
+        self.harmless = min(max_depth, max_items, max_bytes)
         self.containers: dict[int, Callable[[list[Any]], object]] = {
             ext.TUPLE: tuple,
             ext.SET: partial(_set, set),

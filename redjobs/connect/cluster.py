@@ -29,7 +29,7 @@ from redjobs.connect.asking import ask
 from redjobs.connect.seeking import Elsewhere, Finder
 from redjobs.manyhosts import Address, Hosts
 
-#: What no other node would answer differently.
+#: What nobody answers differently in a while.
 _NOT_ALLOWED = (redis.AuthenticationError, NoPermissionError)
 #: Connections that are made together read the map of the slots once.
 _FRESH_S = 0.1
@@ -80,7 +80,7 @@ class Topology:
                 self._ranges = self._ask(address)
             except redis.RedisError as error:
                 problem = error
-                if isinstance(error, _NOT_ALLOWED):
+                if isinstance(error, redis.AuthenticationError):
                     break
                 continue
             self._read_at, self._teller = time.monotonic(), address

@@ -1,7 +1,7 @@
 """Where handlers run: the main thread, threads for functions that wait, an event loop for coroutines.
 
 The claim thread submits works and collects those that are over; the bench knows how many more
-it could start soon, so that nothing is claimed that would have to wait.
+it could start soon, so that nothing is claimed that would have to wait for long.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ class Bench:
             return coroutines
         if plain > 0 and coroutines > 0:
             return min(plain, coroutines)
+        if (self._plain if plain <= 0 else self._coroutines).flows:
+            return 0  # there will be room for both soon
         # One kind is busy: what is taken of it goes back, so only a few are tried.
-        return min(max(plain, coroutines), 4)
+        return min(max(plain, coroutines), 4 - coming)
 
     def submit(self, works: list[Work]) -> None:
         """Run these works; those that have an outcome already are over at once."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from redjobs.commands import BATCH
 from redjobs.errors import JobCancelled
-from redjobs.worker.station import BATCH_SECONDS, BATCHES, LONG_SECONDS, Station, Surroundings
+from redjobs.worker.station import BATCHES, LONG_SECONDS, Station, Surroundings
 from redjobs.worker.work import Work, execute_async, if_killed
 
 
@@ -23,12 +23,13 @@ class EventLoop(Station):
         super().__init__(around)
         self._concurrency = concurrency
         self._free_slots = list(range(first_slot, first_slot + concurrency))
-        #: Submitted and not started: a batch of unknown kind may hold more than there are slots.
+        #: Submitted and not started: short ones are claimed ahead, and of a batch of unknown kind more may
+        #: be coroutines than there are slots.
         self._line: deque[Work] = deque()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reporting = False
-        #: How long they took lately, and when the last one ended.
-        self._seconds, self._ended_at = BATCH_SECONDS, 0.0
+        #: When those ended that ended lately. Only its length and its ends are looked at: any thread may.
+        self._ends: deque[float] = deque(maxlen=BATCHES * BATCH)
         self._loop = _new_event_loop()
         threading.Thread(target=self._turn, name="redjobs-loop", daemon=True).start()
 
@@ -39,15 +40,20 @@ class EventLoop(Station):
             self._loop.close()
 
     def free(self, coming: int) -> int:
-        held = len(self.active) + coming
-        room = self._concurrency - held
-        if time.monotonic() > self._ended_at + LONG_SECONDS:
-            # None has ended for a while: whatever is claimed beside those that run may wait for long.
+        room, ended = self._concurrency - len(self.active) - coming, self._lately()
+        if ended < self._concurrency:
             return room
-        # Short ones: more may wait in line, for they start soon.
-        batch = min(BATCH, int(self._concurrency * BATCH_SECONDS / max(self._seconds, 1e-6)))
-        ahead = BATCHES * batch - held
-        return max(room, ahead if ahead >= batch else 0)
+        # As many as can run at once have ended just now: as many as have ended may wait in line, and start
+        # as soon. In pieces that are worth a round trip.
+        room += ended
+        return room if room >= ended // BATCHES else 0
+
+    def _lately(self) -> int:
+        """How many have ended just now; not all, if they are very many."""
+        ends, since = self._ends, time.monotonic() - LONG_SECONDS
+        while ends and ends[0] < since:
+            ends.popleft()
+        return len(ends)
 
     def submit(self, works: list[Work]) -> None:
         for work in works:
@@ -64,6 +70,10 @@ class EventLoop(Station):
             number = self._free_slots.pop()
             self._tasks[work.key] = self._loop.create_task(self._run(work, number))
 
+    @property
+    def flows(self) -> bool:
+        return self._lately() >= self._concurrency
+
     def withdraw(self) -> list[Work]:
         taken: list[Work] = []
         with contextlib.suppress(IndexError):
@@ -73,15 +83,19 @@ class EventLoop(Station):
         return taken
 
     async def _run(self, work: Work, number: int) -> None:
-        if self.around.slots is not None:
-            self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
-        if work.handler is not None:
-            coroutine = work.handler.fn(*work.args, **work.kwargs)
-            await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
+        try:
+            if self.around.slots is not None:
+                self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
+            if work.handler is not None:
+                coroutine = work.handler.fn(*work.args, **work.kwargs)
+                await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
+        finally:
+            self._ended(work, number)
+
+    def _ended(self, work: Work, number: int) -> None:
         if self.around.slots is not None:
             self.around.slots.vacate(number)
-        self._ended_at = work.finished_at
-        self._seconds += 0.2 * (work.finished_at - work.started_at - self._seconds)
+        self._ends.append(work.finished_at)
         self._free_slots.append(number)
         self._tasks.pop(work.key, None)
         self.active.pop(work.key, None)

@@ -138,10 +138,10 @@ class Link:
     ) -> list[Any]:
         """All commands in one round trip. An error of the server stands in its command's place.
 
-        `meanwhile` is called while the server works on them, and not where they could not be sent.
-        Raises redis-py's ConnectionError or TimeoutError when the connection is lost; then nobody knows
-        which of them were run. In a cluster it is a round trip per queue, and Unreachable stands in the
-        place of those commands whose node is lost.
+        `meanwhile` is called while the server works on them, in a cluster for each node, and not where
+        they could not be sent. Raises redis-py's ConnectionError or TimeoutError when the connection is
+        lost; then nobody knows which of them were run. In a cluster it is a round trip per queue, and
+        Unreachable stands in the place of those commands whose node is lost.
         """
         if not wanted:
             return []

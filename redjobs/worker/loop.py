@@ -84,10 +84,7 @@ class ClaimLoop:
             if self._seat is not None:
                 self._seat.slots.turn(self._answered_at)
             try:
-                if self._course.ending:
-                    self._deferred.do()
-                else:
-                    self._lanes.refresh()
+                self._look_up()
                 if not self.step() and not self._over():
                     self._sleep()
                 if self._options.burst and not self._deferred.busy():
@@ -104,6 +101,13 @@ class ClaimLoop:
         self._deferred.do()
         self.abandoned = self._bench.running()
         self._lanes.leave(self.abandoned)
+
+    def _look_up(self) -> None:
+        """Learn of new queues; what was begun does not wait for the round trips that are due now."""
+        if self._course.ending or self._lanes.next_at <= time.monotonic():
+            self._deferred.do()
+        if not self._course.ending:
+            self._lanes.refresh()
 
     def _check_limits(self) -> None:
         """A burst that is over, a worker idle for too long, a process that is due for replacement."""
@@ -129,9 +133,8 @@ class ClaimLoop:
         if self._course.stop_at is None:
             return False
         held = any(lane.taken or lane.suspects for lane in self._lanes) or self._link.popping
-        if not (held or self._unsettled or self._bench.has_done or self._deferred.busy()):
-            return True
-        return time.monotonic() > self._course.stop_at + _CLEANUP_SECONDS
+        nothing = not (held or self._unsettled or self._bench.has_done or self._deferred.busy())
+        return nothing or time.monotonic() > self._course.stop_at + _CLEANUP_SECONDS
 
     def step(self) -> bool:
         """One round trip: settle what is over, begin what was taken, take more.
@@ -209,7 +212,7 @@ class ClaimLoop:
             return 0
         return self._bench.free(self._deferred.coming + sum(len(lane.taken) for lane in self._lanes))
 
-    def _begun(self, begin: Begin, reply: Any) -> None:
+    def _begun(self, begin: Begin, reply: Begun | ResponseError) -> None:
         lane, now = begin.lane, time.monotonic()
         if isinstance(reply, ResponseError):
             # One of them may be to blame: they are begun one by one, and wait for nobody. Who is refused
@@ -219,16 +222,15 @@ class ClaimLoop:
             self._outage.refused(reply, f"begins of {lane.keys.queue}")
             return
         self._lanes.answered(lane, reply, "begins")
-        begun: Begun = reply
         if begin.token in lane.tokens:
             lane.tokens.remove(begin.token)
-        if begun.lapsed:
+        if reply.lapsed:
             self._lanes.renew(lane)
-        if begun.missing:
-            report.dropped(lane.keys.queue, begun.missing)
-        lane.suspects.extend((job_id, now) for job_id in begun.wait)
-        lane.begun.update((job_id, begin.token) for job_id in begun.hashes)
-        self._deferred.begun(begun)
+        if reply.missing:
+            report.dropped(lane.keys.queue, reply.missing)
+        lane.suspects.extend((job_id, now) for job_id in reply.wait)
+        lane.begun.update((job_id, begin.token) for job_id in reply.hashes)
+        self._deferred.begun(reply)
         if len(begin.ids) == 1:  # it may be a suspect, or one that came just now: nothing to wait for
             self._deferred.submit()
 

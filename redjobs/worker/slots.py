@@ -82,13 +82,15 @@ class Slots:
         byte, word = self._places[number]
         memory, moments = self._memory, self._moments
         moments[word], moments[word + 1], self._numbers[word + 2] = started_at, kill_at, delay_ms
-        raw_id = job_id.encode().ljust(_ID_BYTES, b"\0")
+        raw_id = job_id.encode()[:_ID_BYTES].ljust(_ID_BYTES, b"\0")
         memory[byte + 1 : byte + _ID_BYTES] = raw_id[1:]
         memory[byte] = raw_id[0]  # not before: now the slot is taken
 
     def vacate(self, number: int) -> None:
         """The job in this slot is over."""
-        self._memory[self._places[number][0]] = 0
+        byte, word = self._places[number]
+        self._moments[word + 1] = 0.0
+        self._memory[byte] = 0
 
     # The supervisor's side -----------------------------------------------------------------
 

@@ -10,9 +10,7 @@ from redjobs.hooks import Hooks
 from redjobs.worker.slots import Slots
 from redjobs.worker.work import Work
 
-#: A batch is what can be started within this time, by the durations seen lately. Three are held: one
-#: runs, one is made into works, one the server begins.
-BATCH_SECONDS = 0.0066
+#: Short works are held in three batches: one runs, one is made into works, one the server begins.
 BATCHES = 3
 #: Nothing is claimed to wait behind a job that runs for so long already.
 LONG_SECONDS = 0.02
@@ -41,6 +39,11 @@ class Station:
 
     def free(self, coming: int) -> int:
         """How many more works could be started soon, beside those that are coming already."""
+        raise NotImplementedError
+
+    @property
+    def flows(self) -> bool:
+        """Whether works are so short that those in line will have started in a moment."""
         raise NotImplementedError
 
     def submit(self, works: list[Work]) -> None:

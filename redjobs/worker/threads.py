@@ -12,9 +12,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from redjobs.commands import BATCH
-from redjobs.worker.station import BATCH_SECONDS, BATCHES, LONG_SECONDS, Station, Surroundings
+from redjobs.worker.station import BATCHES, LONG_SECONDS, Station, Surroundings
 from redjobs.worker.work import Work, execute, failed, if_killed
 
+#: What is held can be started within this time, by the durations seen lately.
+_HELD_SECONDS = 0.02
 #: Finished works are reported at least this often while more are running.
 _REPORT_SECONDS = 0.005
 
@@ -26,27 +28,33 @@ class Threaded(Station):
         super().__init__(around)
         self._line: SimpleQueue[Work | None] = SimpleQueue()
         self._threads = threads
-        self._seconds = BATCH_SECONDS
+        self._seconds = _HELD_SECONDS
         self._reported = 0.0
 
     def free(self, coming: int) -> int:
-        most = max(1, min(BATCH, int(BATCH_SECONDS / max(self._seconds, 1e-6))))
+        most = self._most()
+        room = most * self._threads - len(self.active) - coming
+        # In whole batches, or there would be a round trip for every few jobs.
+        batch = max(1, most // BATCHES) * self._threads
+        return room if most == 1 or room >= batch else 0
+
+    def _most(self) -> int:
+        """How many works each thread may hold, the one that runs included."""
         oldest = next(iter(list(self.active.values())), None)
         running = time.monotonic() - oldest.started_at if oldest and oldest.started_at else 0.0
         if running > LONG_SECONDS:
             # A long job, whatever the ones before it were like: nothing may wait for it.
-            most = 1
-        batch, held = most * self._threads, len(self.active) + coming
-        if most == 1:
-            return batch - held
-        # In whole batches, or there would be a round trip for every few jobs.
-        room = BATCHES * batch - held
-        return room if room >= batch else 0
+            return 1
+        return max(1, min(BATCHES * BATCH, int(_HELD_SECONDS / max(self._seconds, 1e-6))))
 
     def submit(self, works: list[Work]) -> None:
         for work in works:
             self.active[work.key] = work
             self._line.put(work)
+
+    @property
+    def flows(self) -> bool:
+        return self._most() > 1
 
     def withdraw(self) -> list[Work]:
         taken: list[Work] = []

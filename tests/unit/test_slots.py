@@ -71,7 +71,8 @@ def test_who_looks_in_the_middle_of_a_turn_sees_a_whole_moment(sides: tuple[Slot
             assert supervisor.turned_at > 0
             assert supervisor.answered_at == 5.0
             for running in supervisor.running():
-                assert (running.started_at, running.kill_at, running.delay_ms) == (7.0, 8.0, 9)
+                assert (running.started_at, running.delay_ms) == (7.0, 9)
+                assert running.kill_at in (8.0, None)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

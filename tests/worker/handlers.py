@@ -106,6 +106,11 @@ def take_seconds(seconds: float, text: str = "") -> None:
     note("end", text)
 
 
+async def keep_busy(seconds: float) -> None:
+    """A coroutine that never waits for anything: all others wait for it."""
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+
+
 def record_crashes() -> None:
     """Writes down how many workers have crashed while it was running."""
     work = current.get()
