@@ -37,5 +37,5 @@ def test_few_are_claimed_in_vain(queue: Queue, worker: Start, load: str) -> None
     counters = Inspector(queue.redis).queue
     wait_until(lambda: counters("default").counters.get("completed") == len(LOADS[load]), 30)
     assert process.stop() == 0
-    # What waits for a tenth of a second goes back to the queue: thousands would, if the worker took them again.
+    # What waits for a tenth of a second goes back. Taken again at once, more than a thousand would do so.
     assert counters("default").counters.get("released", 0) <= 200
