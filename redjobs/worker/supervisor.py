@@ -49,6 +49,7 @@ _SIGNALS = (
     signal.SIGTSTP,
     signal.SIGUSR1,
     signal.SIGTTIN,
+    signal.SIGCONT,
 )
 
 
@@ -124,9 +125,13 @@ class Supervisor:
         """Sleep until there is something to do or to hear."""
         begun = time.monotonic()
         self._link.pause(min(_LOOK_SECONDS, max(0.01, self._care.next_at - begun)), readable)
+        # A container that is paused sends no SIGCONT.
         if time.monotonic() > begun + _WAKE_SECONDS:
-            # Frozen, and the children most likely with us: what they missed meanwhile is not their fault.
-            self._fair_at = time.monotonic() + _WAKE_SECONDS
+            self._was_frozen()
+
+    def _was_frozen(self) -> None:
+        """The children most likely with us: what they missed meanwhile is not their fault."""
+        self._fair_at = time.monotonic() + _WAKE_SECONDS
 
     # Children ------------------------------------------------------------------------------
 
@@ -277,6 +282,8 @@ class Supervisor:
                 self._tell_all("quiet")
             elif number == signal.SIGTTIN:
                 self._tell_all("dump")
+            elif number == signal.SIGCONT:
+                self._was_frozen()
 
     def _stop(self, grace: float) -> None:
         notify.stopping()

@@ -133,6 +133,8 @@ def worker(server: Server, tmp_path: Path, runs: Runs, nursery: Nursery) -> Iter
             starter = Interpreters() if fresh else nursery
             process = WorkerProcess(starter, url, tmp_path, runs, **options)
             stack.callback(process.destroy)
+            # Shown where the test fails.
+            stack.callback(lambda: print(f"--- log of {process.pid}\n{process.log}"))
             return process
 
         yield start
