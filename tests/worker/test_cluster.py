@@ -234,7 +234,6 @@ def test_the_command_line(server: Cluster, queue: Queue) -> None:
     others.close()
 
 
-@pytest.mark.row(27)
 def test_the_printed_rights_are_enough_in_a_cluster(
     server: Cluster, worker: Start, runs: Runs, tmp_path: Path
 ) -> None:
