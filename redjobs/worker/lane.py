@@ -46,8 +46,6 @@ class Lane:
         self.taken: deque[tuple[str, float]] = deque()
         #: As `taken`. One crash more and they are quarantined: each is begun when nothing else runs here.
         self.suspects: deque[tuple[str, float]] = deque()
-        #: Tokens of `begin` calls whose replies were not read.
-        self.tokens: deque[str] = deque(maxlen=32)
         #: Begun and not settled, with the token: what is in the list with our knowledge.
         self.begun: set[tuple[str, str]] = set()
         #: Unknown ids that the last comparison found; twice unknown is stranded.
@@ -107,7 +105,6 @@ class Lane:
         self.worker = new_worker(self._name)
         self.taken.clear()
         self.suspects.clear()
-        self.tokens.clear()
         self.open = True
 
     def overdue(self, now: float, *, solo: bool) -> list[str]:

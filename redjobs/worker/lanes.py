@@ -119,8 +119,6 @@ class Lanes:
 
     def _begin(self, lane: Lane, ids: list[str], solo: int = 0) -> Begin:
         token = new_token()
-        # Remembered until the reply is read: without it these ids are strangers to us.
-        lane.tokens.append(token)
         return Begin(lane, token, ids, commands.begin(lane.keys, lane.worker, token, ids, solo))
 
     @property
@@ -212,11 +210,22 @@ class Lanes:
         if not strange:
             return
         logger.warning("gave back %s whose delivery was lost on the way", counted(len(strange), "job"))
-        for token in ("", *lane.tokens):
-            for command in commands.release(lane.keys, lane.worker, token, strange):
+        of_token: dict[str, list[str]] = {}
+        for job_id in strange:
+            of_token.setdefault(self._token(lane, job_id), []).append(job_id)
+        for token, ids in of_token.items():
+            for command in commands.release(lane.keys, lane.worker, token, ids):
                 self._link.run(command)
-        # The tokens stay: a `begin` that was given up may reach the server even now.
         lane.open = True
+
+    def _token(self, lane: Lane, job_id: str) -> str:
+        """Under which token this worker has begun a job without knowing; '' where it has not.
+
+        The server knows it of any `begin` whose reply was lost, however many there were.
+        """
+        raw: dict[bytes, bytes] = self._link.run(commands.fields(lane.keys, job_id))
+        is_ours = raw.get(b"worker") == lane.worker.encode()
+        return raw.get(b"token", b"").decode("ascii", "replace") if is_ours else ""
 
     def _register(self, lane: Lane) -> None:
         lease_ms = round(self._options.lease * 1000)

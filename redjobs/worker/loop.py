@@ -222,8 +222,6 @@ class ClaimLoop:
             self._outage.refused(reply, f"begins of {lane.keys.queue}")
             return
         self._lanes.answered(lane, reply, "begins")
-        if begin.token in lane.tokens:
-            lane.tokens.remove(begin.token)
         if reply.lapsed:
             self._lanes.renew(lane)
         if reply.missing:

@@ -141,6 +141,25 @@ def test_a_job_whose_delivery_was_lost_is_found_at_once(
     assert process.count("gave back 1 job whose delivery was lost") == 1
 
 
+def test_what_was_begun_without_our_knowledge_is_given_back_whatever_its_token(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    """As after very many lost replies: in a cluster whose slot is being moved there are hundreds."""
+    worker(processes=0, lease=2.0)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1)
+    workers: Any = queue.redis.zrange(queue.keys.workers, 0, -1)
+    name = workers[0].decode()
+    job = queue.enqueue_in(timedelta(hours=1), handlers.record)
+    begin = commands.begin(queue.keys, name, "forgotten", [job.id])
+    with queue.redis.pipeline() as together:
+        together.zrem(queue.keys.scheduled, job.id)
+        together.lpush(queue.keys.processing(name), job.id)
+        together.eval(begin.script.text, len(begin.keys), *begin.keys, *begin.args)
+        together.execute()
+    runs.wait("end", job_id=job.id)
+    assert runs.lines("start")[0].attempt == 1
+
+
 @pytest.mark.row(9)
 def test_each_delivery_of_many_is_lost(queue: Queue, proxy: Proxy, idle: BeginIdle, runs: Runs) -> None:
     idle(lease=60.0)
