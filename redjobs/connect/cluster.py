@@ -29,7 +29,7 @@ from redjobs.connect.asking import ask
 from redjobs.connect.seeking import Elsewhere, Finder
 from redjobs.manyhosts import Address, Hosts
 
-#: What nobody answers differently in a while.
+#: What is told as it is: trying again does not help.
 _NOT_ALLOWED = (redis.AuthenticationError, NoPermissionError)
 #: Connections that are made together read the map of the slots once.
 _FRESH_S = 0.1
