@@ -192,7 +192,10 @@ def _parse(url: str, source: str, environ: Mapping[str, str]) -> Server:
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator:
-        raise SettingsError(f"{_where(url, source)} has no scheme; did you mean redis://{redact(url)} ?")
+        named, _, host = url.partition(":")
+        known = named.lower() in SCHEMES and host.startswith("/")  # a slash too few
+        meant = f"{named.lower()}://{redact(host.lstrip('/'))}" if known else f"redis://{redact(url)}"
+        raise SettingsError(f"{_where(url, source)} has no scheme://; did you mean {meant} ?")
     if scheme not in SCHEMES:
         raise SettingsError(_unknown_scheme(url, scheme, source))
     if scheme == "embedded":

@@ -122,6 +122,7 @@ def test_urls_that_work(url: str) -> None:
     ("url", "says"),
     [
         ("localhost:6379", "did you mean redis://localhost:6379"),
+        ("rediss:/h:1/0", "did you mean rediss://h:1/0"),
         ("redsi://h", "did you mean redis://"),
         ("redi://h", "did you mean redis"),
         ("redis+ring://h", "redis://, rediss://, unix://, embedded://"),
