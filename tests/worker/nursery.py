@@ -63,8 +63,11 @@ def _be_worker(told: dict[str, Any], log_fd: int) -> NoReturn:
 def fork_module(module: str, *fds: int) -> int:
     """In place of `brood.start_module`: the same function, in a fork of the supervisor."""
     assert module == child.__name__
+    # As Popen does: until its handlers are its own, a signal to both would be told to the supervisor twice.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     code = 1
     try:
@@ -72,6 +75,7 @@ def fork_module(module: str, *fds: int) -> int:
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # What the supervisor shares with its other children is not this one's to keep open.
         kept = sorted({0, 1, 2, *fds})
         for below, above in itertools.pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):

@@ -70,6 +70,7 @@ class Work:
             self.queue.cancel(self.cancelled.id)
 
 
+@pytest.mark.row(27)
 def test_a_worker_has_all_the_rights_that_it_needs(
     user: Account, queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_worker_can_do_nothing_else(user: Account, queue: Queue) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.row(27)
 @pytest.mark.parametrize("denied", sorted(set(commands_for(Role.WORKER)) - set(ELSEWHERE[Role.WORKER])))
 def test_a_worker_without_a_right_says_so_and_loses_nothing(
     user: Account, queue: Queue, worker: Start, runs: Runs, gate: Path, denied: str

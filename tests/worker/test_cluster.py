@@ -179,7 +179,8 @@ def test_the_node_of_a_queue_is_killed(
 
     wait_until(lambda: set(runs.texts()) >= set(accepted[-100:]), 30, "all that the new node accepted")
     # What was acknowledged and not yet replicated is lost: the last milliseconds before it was killed.
-    assert len(set(accepted) - set(runs.texts())) < 50
+    # What the worker was just beginning is found by its next comparison.
+    wait_until(lambda: len(set(accepted) - set(runs.texts())) < 50, 30, "all but the last before it")
     assert process.stop() == 0
     invariants.check(server.client())
 
@@ -235,6 +236,7 @@ def test_the_command_line(server: Cluster, queue: Queue) -> None:
     others.close()
 
 
+@pytest.mark.row(27)
 def test_the_printed_rights_are_enough_in_a_cluster(
     server: Cluster, worker: Start, runs: Runs, tmp_path: Path
 ) -> None:

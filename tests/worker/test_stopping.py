@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -312,10 +313,15 @@ def version() -> None:
 @pytest.fixture
 def app(tmp_path: Path) -> Callable[[str], None]:
     """Write the app's code anew."""
+    sizes = itertools.count(1)
 
     def write(version: str) -> None:
         text = CODE.format(version) if version else "1 / 0\n"
-        (tmp_path / "changing_app.py").write_text(text)
+        # Python takes what it has compiled for this file's while its size and its second are the same.
+        text += "#" * next(sizes) + "\n"
+        # At once: a child that starts must not find half of it.
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").rename(tmp_path / "changing_app.py")
 
     write("old")
     return write
@@ -359,9 +365,10 @@ def test_sighup_replaces_the_children_one_by_one(
 
 @pytest.mark.slow
 def test_new_code_that_is_broken_leaves_the_old_at_work(
-    worker: Start, tmp_path: Path, app: App, ask: Ask
+    queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask
 ) -> None:
     process = worker(fresh=True, processes=2, apps=("changing_app",), cwd=tmp_path)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)  # both have the old code
     assert ask() == "old"
     app("")
     process.send(signal.SIGHUP)
