@@ -28,8 +28,9 @@ class Bulk:
     def __init__(self, run: Callable[[Command[Replies]], Replies], pool: Callable[[Any], Any]) -> None:
         self._run = run
         self._pool = pool
-        #: The ids of all that may have been sent.
+        #: The ids of all that may have been sent, in so many calls.
         self.sent: list[str] = []
+        self.calls = 0
         self._enqueued: dict[int, Job | Taken] = {}
         self._streams: dict[Any, Stream] = {}
         self._under_way: deque[tuple[Batch, Command[Replies], Stream]] = deque()
@@ -47,6 +48,7 @@ class Bulk:
 
     def _send(self, batch: Batch, around: ExitStack) -> None:
         self.sent += [job.id for job in batch.jobs]
+        self.calls += 1
         command = commands.enqueue(batch.keys, batch.jobs)
         pool = self._pool(command)
         if pool is None:
@@ -78,6 +80,7 @@ class AsyncBulk:
         self._run = run
         self._pool = pool
         self.sent: list[str] = []
+        self.calls = 0
         self._enqueued: dict[int, Job | Taken] = {}
         self._streams: dict[Any, AsyncStream] = {}
         self._under_way: deque[tuple[Batch, Command[Replies], AsyncStream]] = deque()
@@ -95,6 +98,7 @@ class AsyncBulk:
 
     async def _send(self, batch: Batch, around: AsyncExitStack) -> None:
         self.sent += [job.id for job in batch.jobs]
+        self.calls += 1
         command = commands.enqueue(batch.keys, batch.jobs)
         pool = self._pool(command)
         if pool is None:

@@ -14,6 +14,7 @@ from redjobs import commands, flows
 from redjobs.ahead import AsyncBulk
 from redjobs.commands import Command, Duplicate, Round
 from redjobs.drivers import LOST, MOST, BaseDriver
+from redjobs.errors import ServerUnavailable
 from redjobs.flows import Flow, Taken
 from redjobs.jobs import Job, NewJob
 from redjobs.settings import Server
@@ -86,7 +87,9 @@ class AsyncDriver(BaseDriver):
                 else found
                 for found in await bulk.store(flows.batches(shards, jobs))
             ]
-        except LOST as error:
+        except (*LOST, ServerUnavailable) as error:
+            if isinstance(error, ServerUnavailable) and bulk.calls == 1:
+                raise  # it says that nothing was done, and nothing was done before it
             raise flows.enqueue_unknown(bulk.sent, error) from error
 
     async def _call(self, calls: list[Words]) -> list[Any]:

@@ -184,7 +184,9 @@ class Driver(BaseDriver):
                 else found
                 for found in bulk.store(flows.batches(shards, jobs))
             ]
-        except LOST as error:
+        except (*LOST, ServerUnavailable) as error:
+            if isinstance(error, ServerUnavailable) and bulk.calls == 1:
+                raise  # it says that nothing was done, and nothing was done before it
             raise flows.enqueue_unknown(bulk.sent, error) from error
 
     def _call(self, calls: list[Words]) -> list[Any]:

@@ -92,7 +92,7 @@ class Hooks:
         for fn in self._of_event.get(event, ()):
             try:
                 fn(*facts)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("a hook of %s failed: %r", event, fn)
 
     @contextlib.contextmanager

@@ -57,11 +57,12 @@ def sweep_once(keys: Keys, policy: SweepPolicy = SweepPolicy()) -> Flow[SweepRes
             keys, dead_age_ms=policy.dead_age_ms, dead_max=policy.dead_max, limit=_LIMIT
         )
         result.retired += swept.expired
+        # First what matters most: whatever is refused after it, nobody's jobs wait for that.
+        for at in range(0, len(swept.retired), _LIMIT):
+            yield from _recover(keys, swept.retired[at : at + _LIMIT], policy, result)
         for place, ids in ((keys.completed, swept.completed), (keys.dead, swept.dead)):
             if ids:
                 result.trimmed += yield commands.delete(keys, place, ids)
-        for at in range(0, len(swept.retired), _LIMIT):
-            yield from _recover(keys, swept.retired[at : at + _LIMIT], policy, result)
         if max(len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
             return result
 
@@ -92,10 +93,14 @@ def _recover(keys: Keys, workers: list[str], policy: SweepPolicy, result: SweepR
         lists: list[list[str]] = yield commands.stranded(
             keys, workers, keep_ms=policy.retired_ms, limit=_LIMIT
         )
+        more = []
         for worker, ids in zip(workers, lists, strict=True):
+            before = result.recovered
             # Newest first: every round goes back before the one it follows, so the order holds.
             for command in commands.recover(keys, worker, ids[::-1]):
                 recovered, crashed = yield command
                 result.recovered += recovered
                 result.crashed += crashed
-        workers = [worker for worker, ids in zip(workers, lists, strict=True) if len(ids) == _LIMIT]
+            if len(ids) == _LIMIT and result.recovered > before:
+                more.append(worker)
+        workers = more

@@ -52,14 +52,28 @@ class Topology:
         self._read_at = float("-inf")
         #: Who told it: a node that lives.
         self._teller: Address | None = None
+        #: Nodes that did not answer, and the monotonic time from which they are tried again.
+        self._rests_until: dict[Address, float] = {}
 
     def home_of(self, slot: int) -> Address:
         """The node of a slot. Asks a node, unless that was done just now."""
         self._refresh()
         for first, last, address in self._ranges:
             if first <= slot <= last:
+                self._check(address)
                 return address
         raise NotServed(f"no node of the cluster at {self._hosts} serves the slot {slot}")
+
+    def failed(self, address: Address, seconds: float) -> None:
+        """It did not answer, which took so long: for as long it is not tried again.
+
+        What is to be said to other nodes would wait for it once more.
+        """
+        self._rests_until[address] = time.monotonic() + seconds
+
+    def _check(self, address: Address) -> None:
+        if time.monotonic() < self._rests_until.get(address, 0.0):
+            raise redis.ConnectionError(f"{address[0]}:{address[1]} did not answer a moment ago")
 
     def anyone(self) -> Address:
         """A node that lives, a primary if the one that was asked is one. Asks a node."""
@@ -119,6 +133,10 @@ class SlotFinder:
         else:
             self._home = self._topology.home_of(self._slot)
         return self._home
+
+    def failed(self, address: Address, seconds: float) -> None:
+        """It did not answer, which took so long."""
+        self._topology.failed(address, seconds)
 
     def is_stale(self) -> bool:
         """Never: nodes themselves say when they are the wrong ones."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -32,6 +34,9 @@ class Finder(Protocol):
     def find(self) -> Address:
         """Ask where it is now. Raises redis-py's ConnectionError."""
 
+    def failed(self, address: Address, seconds: float) -> None:
+        """Nobody answers there; to learn that took so long."""
+
     def is_stale(self) -> bool:
         """Whether what is known is so old that `find` should be called, though nothing has happened."""
 
@@ -42,7 +47,23 @@ class Finder(Protocol):
         """What to raise when this refusal means that it is elsewhere, or will be; else None."""
 
 
-class _Seeking:
+class _Watching:
+    _finder: Finder
+    host: str
+    port: int
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """The finder is told where nobody answers, and how long it took to learn that."""
+        began = time.monotonic()
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            self._finder.failed((self.host, self.port), time.monotonic() - began)
+            raise
+
+
+class _Seeking(_Watching):
     """What the two kinds of synchronous connections have in common."""
 
     def __init__(self, *, finder: Finder, **options: Any) -> None:
@@ -57,7 +78,8 @@ class _Seeking:
     def _connect(self: Any) -> socket.socket:
         self._ready = False
         self.host, self.port = self._finder.find()
-        connected: socket.socket = super()._connect()  # type: ignore[misc]
+        with self._watched():
+            connected: socket.socket = super()._connect()  # type: ignore[misc]
         return connected
 
     def send_packed_command(self: Any, *args: Any, **options: Any) -> None:
@@ -73,7 +95,8 @@ class _Seeking:
 
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            return super().read_response(*args, **options)  # type: ignore[misc]
+            with self._watched():
+                return super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
             elsewhere = self._finder.sent_away(error)
             if elsewhere is None:
@@ -90,7 +113,7 @@ class SeekingTlsConnection(_Seeking, sync_connection.SSLConnection):
     """Finds its server, and checks that server's certificate."""
 
 
-class _AsyncSeeking:
+class _AsyncSeeking(_Watching):
     def __init__(self, *, finder: Finder, **options: Any) -> None:
         super().__init__(**options)
         self._finder = finder
@@ -103,7 +126,8 @@ class _AsyncSeeking:
     async def _connect(self: Any) -> None:
         self._ready = False
         self.host, self.port = await _find(self._finder)
-        await super()._connect()  # type: ignore[misc]
+        with self._watched():
+            await super()._connect()  # type: ignore[misc]
 
     async def send_packed_command(self: Any, *args: Any, **options: Any) -> None:
         if self.is_connected and self._ready:
@@ -117,7 +141,8 @@ class _AsyncSeeking:
 
     async def read_response(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            return await super().read_response(*args, **options)  # type: ignore[misc]
+            with self._watched():
+                return await super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
             elsewhere = self._finder.sent_away(error)
             if elsewhere is None:

@@ -17,6 +17,8 @@ from redjobs.manyhosts import Address, Hosts
 #: After a failover the former primary accepts writes for ten seconds if it lives, and loses them all
 #: when it is told: so Sentinels are asked now and then, though nothing has happened.
 _LOOK_AGAIN_S = 1.0
+#: Where none of them answers, which may take three seconds, they are asked less often.
+_LOOK_AGAIN_IN_VAIN_S = 10.0
 #: What a primary says that was made a replica: to writes, to reads, and to calls that were blocked.
 _DEMOTED = (redis.ReadOnlyError, MasterDownError)
 _UNBLOCKED = "UNBLOCKED"
@@ -35,12 +37,20 @@ class Sentinels:
         #: Who answered last is asked first.
         self._addresses = hosts.addresses
         self._primary: Address | None = None
-        self._asked_at = 0.0
+        self._stale_at = 0.0
 
     def find(self) -> Address:
         """The primary's address. Asks one Sentinel after the other, up to a second each."""
+        try:
+            found = self._find()
+        except redis.ConnectionError:
+            self._stale_at = time.monotonic() + _LOOK_AGAIN_IN_VAIN_S
+            raise
+        self._stale_at = time.monotonic() + _LOOK_AGAIN_S
+        return found
+
+    def _find(self) -> Address:
         problem: Exception | None = None
-        self._asked_at = time.monotonic()
         for address in self._addresses:
             try:
                 found = self._ask(address)
@@ -59,7 +69,13 @@ class Sentinels:
 
     def is_stale(self) -> bool:
         """Whether Sentinels were asked longer ago than a second."""
-        return time.monotonic() > self._asked_at + _LOOK_AGAIN_S
+        return time.monotonic() > self._stale_at
+
+    def failed(self, address: Address, _seconds: float) -> None:
+        """Whoever has named it is asked last from now on: it may be cut off from the others."""
+        if address == self._primary:
+            first, *others = self._addresses
+            self._addresses = (*others, first)
 
     def is_home(self, address: Address) -> bool:
         """Whether this was the primary when Sentinels were asked last."""

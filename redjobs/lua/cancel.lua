@@ -24,18 +24,17 @@ local waits = redis.call('ZSCORE', scheduled, id)
 redis.call('LLEN', list)
 if not held[1] then return {'missing', ''} end
 redis.call('ZCARD', cancels)
-if held[2] then
+local is_over = not held[2] and (redis.call('ZSCORE', dead, id) and 'dead' or redis.call('ZSCORE', completed, id) and 'completed')
+if is_over then return {is_over, ''} end
+if not held[2] and held[3] and held[3] ~= key then return {'keyed', held[3]} end
+-- Where it has a hash and stands nowhere else, a worker has just taken it.
+if held[2] or not (waits or redis.call('LPOS', list, id)) then
   if stop == '1' then
     local time = redis.call('TIME')
     redis.call('ZADD', cancels, time[1] * 1000 + math.floor(time[2] / 1000), id)
   end
   return {'processing', ''}
 end
-if redis.call('ZSCORE', dead, id) then return {'dead', ''} end
-if redis.call('ZSCORE', completed, id) then return {'completed', ''} end
-if held[3] and held[3] ~= key then return {'keyed', held[3]} end
--- It has a hash and stands nowhere else: a worker has just taken it.
-if not waits and not redis.call('LPOS', list, id) then return {'processing', ''} end
 local frees = redis.call('GET', unique) == id
 
 -- The hash goes first: an id without one is dropped wherever it stands, a hash without a place stays.

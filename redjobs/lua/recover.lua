@@ -30,13 +30,17 @@ local back, recovered, crashed = {}, 0, 0
 for a = #ARGV - 2, 4, -3 do
   local id, job = ARGV[a], KEYS[(a - 4) / 3 + 7]
   if theirs[id] then
-    local held = redis.call('HMGET', job, 'token', 'attempt', 'crashes', 'name')
-    back[#back + 1] = {
-      id = id, job = job, begun = held[1], attempt = held[2], crashes = tonumber(held[3] or '0'), exists = held[4],
-      charge = ARGV[a + 1] == '1', errors = ARGV[a + 2],
-    }
-    if held[4] then recovered = recovered + 1 end
-    if held[1] and ARGV[a + 1] == '1' then crashed = crashed + 1 end
+    local kind = redis.call('TYPE', job).ok
+    -- What is no job stays where it is: the others do not wait until somebody has looked at it.
+    if kind == 'hash' or kind == 'none' then
+      local held = redis.call('HMGET', job, 'token', 'attempt', 'crashes', 'name')
+      back[#back + 1] = {
+        id = id, job = job, begun = held[1], attempt = tonumber(held[2] or '') or 1, crashes = tonumber(held[3] or '') or 0,
+        exists = held[4], charge = ARGV[a + 1] == '1', errors = ARGV[a + 2],
+      }
+      if held[4] then recovered = recovered + 1 end
+      if held[1] and ARGV[a + 1] == '1' then crashed = crashed + 1 end
+    end
   end
 end
 
@@ -48,7 +52,7 @@ end
 for _, found in ipairs(back) do
   if found.begun then
     redis.call('HDEL', found.job, '')
-    redis.call('HSET', found.job, 'attempt', tonumber(found.attempt) - 1)
+    redis.call('HSET', found.job, 'attempt', found.attempt - 1)
     if found.charge then
       redis.call('HSET', found.job, 'crashes', found.crashes + 1)
       if found.errors ~= '' then redis.call('HSET', found.job, 'errors', found.errors) end

@@ -21,6 +21,8 @@ from redjobs.worker.slots import Running, Slots, shared_file
 
 #: The exit code of a child that could not import its app.
 CANNOT_IMPORT = 2
+#: The pid of a child that was asked for and is not forked yet.
+UNBORN = 0
 _LAST_WORDS_BYTES = 2_000
 #: More deaths than this per child within this time, and the next child has to wait.
 _DEATHS_AT_ONCE = 4
@@ -59,8 +61,11 @@ class Child:
 
     def kill(self, why: str) -> None:
         """SIGKILL; `why` becomes part of its obituary."""
-        if not self.killed_for:
-            self.killed_for = why
+        if self.killed_for:
+            return
+        self.killed_for = why
+        # One that is not forked yet is killed as soon as it is: 0 would be our own process group.
+        if self.pid != UNBORN:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 

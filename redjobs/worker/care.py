@@ -67,10 +67,17 @@ class Care:
                 workers.setdefault(keys, []).append(worker)
         if not workers:
             self._link.client.ping()
-        # Which ones have lost their lease their children learn when they take.
-        self._upkeep.beat_once(workers, self._outage)
+        _tell_lapsed(children, self._upkeep.beat_once(workers, self._outage))
         notify.watchdog()
         if self._outage.is_down:
             # Whoever was cut off like us beats first, and is not swept.
             self._upkeep.soon()
         self._outage.over()
+
+
+def _tell_lapsed(children: Sequence[Child], lapsed: set[str]) -> None:
+    """A child with a free slot learns by itself that a lease is gone; one whose slots are full does not ask."""
+    for child in children:
+        for _, worker in child.lanes:
+            if worker in lapsed:
+                child.tell("lapsed", worker=worker)

@@ -31,8 +31,8 @@ def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
     faulthandler.enable(crashes_fd)
     # Before and after the worker's own handlers: what signals all processes is meant for the supervisor,
     # which tells this one; by itself it would kill one that starts, or that is just about to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=channel_fd))
     told = channel.wait()
     configure(**told["logs"])

@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Generator
 from typing import Any
 
 from redjobs.commands import BATCH
-from redjobs.errors import JobCancelled
+from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
 from redjobs.worker.station import BATCHES, LONG_SECONDS, Station, Surroundings
 from redjobs.worker.work import Work, execute_async, if_killed
 
@@ -112,7 +112,7 @@ class EventLoop(Station):
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         # A cancelled job's coroutine sees an ordinary cancellation; other reasons it sees themselves.
-        work.interrupt = None if isinstance(exception, JobCancelled) else exception
+        work.interrupt = None if isinstance(exception, JobCancelled) else _as_cancellation(exception)
         self._loop.call_soon_threadsafe(self._cancel, work)
 
     def _cancel(self, work: Work) -> None:
@@ -132,6 +132,26 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+class _TimedOut(JobTimeout, asyncio.CancelledError):
+    """A timeout that is a cancellation, too: task groups and `wait_for` then end what they have started."""
+
+
+class _Interrupted(JobInterrupted, asyncio.CancelledError):
+    """The same for a worker that has to stop."""
+
+
+def _as_cancellation(reason: BaseException) -> BaseException:
+    kind = _TimedOut if isinstance(reason, JobTimeout) else _Interrupted
+    cancellation = kind(*reason.args)
+    cancellation.__cause__ = reason
+    return cancellation
+
+
+def _reason_of(cancellation: BaseException) -> BaseException:
+    """What it was made of, with where it went through."""
+    return (cancellation.__cause__ or cancellation).with_traceback(cancellation.__traceback__)
+
+
 class _Interruptible:
     """Awaits a coroutine; where its task is cancelled for a reason, the coroutine sees the reason."""
 
@@ -147,6 +167,13 @@ class _Interruptible:
                 waits_for = inner.throw(error) if error is not None else inner.send(None)
             except StopIteration as stop:
                 return stop.value
+            except (_TimedOut, _Interrupted) as cancellation:
+                raise _reason_of(cancellation) from None
+            except BaseExceptionGroup as group:
+                ours, others = group.split((_TimedOut, _Interrupted))
+                if ours is None or others is not None:
+                    raise
+                raise _reason_of(ours.exceptions[0]) from None
             error = None
             try:
                 yield waits_for

@@ -9,18 +9,29 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
-from redjobs.worker.brood import CANNOT_IMPORT, Child, Spawner, start_module
+from redjobs.worker.brood import CANNOT_IMPORT, UNBORN, Child, Spawner, start_module
 from redjobs.worker.seat import Channel
 
 logger = logging.getLogger("redjobs.worker")
 
-#: The pid of a child that was asked for and is not forked yet.
-UNBORN = 0
+
+@dataclass(slots=True)
+class _ForkServer:
+    """One process that has imported the app, and forks what it is asked for."""
+
+    pid: int
+    socket: socket.socket
+    #: The channels of those that were asked for and are not forked yet, in their order.
+    asked: deque[Channel] = field(default_factory=deque)
+    #: Why it could not import the app.
+    fatal: str = ""
 
 
 class ForkSpawner(Spawner):
@@ -31,66 +42,70 @@ class ForkSpawner(Spawner):
         if sys.platform == "darwin":
             raise SettingsError("--preload forks, which is not safe on macOS; leave it out")
         self._apps = apps
-        self._socket: socket.socket | None = None
-        self._pid = 0
-        self._fatal = ""
+        #: The newest one forks; former ones are heard until they have done what they were asked.
+        self._servers: list[_ForkServer] = []
+        self._is_outdated = False
+        self._born: dict[Channel, int] = {}
         self._ended: dict[int, int] = {}
-        self._pids: list[int] = []
 
     def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
-        if self._socket is None:
+        if self._is_outdated or not self._servers:
             self._launch()
-        assert self._socket is not None
+        newest = self._servers[-1]
+        newest.asked.append(channel)
         with contextlib.suppress(OSError):  # it has died in this moment: `reap` sees to that
-            socket.send_fds(self._socket, [json.dumps(told).encode()], list(fds))
+            socket.send_fds(newest.socket, [json.dumps(told).encode()], list(fds))
         return UNBORN
 
     def _launch(self) -> None:
         # One message is one packet, so that descriptors and what they are for stay together.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._pid = start_module("redjobs.worker.zygote", theirs.fileno())
+        pid = start_module("redjobs.worker.zygote", theirs.fileno())
         theirs.close()
         ours.setblocking(False)
         ours.send(json.dumps({"apps": list(self._apps), "logs": self._logs}).encode())
-        self._socket = ours
-        self._fatal = ""
+        self._servers.append(_ForkServer(pid, ours))
+        self._is_outdated = False
 
     @property
     def ears(self) -> list[socket.socket]:
-        """The fork server's socket: that a child has ended is its SIGCHLD, not ours."""
-        return [] if self._socket is None else [self._socket]
+        """The fork servers' sockets: that a child has ended is their SIGCHLD, not ours."""
+        return [server.socket for server in self._servers]
 
     def renew(self) -> None:
         """The next child comes from a new fork server; the old one goes, its children stay."""
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
+        for server in self._servers:
+            with contextlib.suppress(OSError):
+                server.socket.shutdown(socket.SHUT_WR)
+        self._is_outdated = True
 
     def reap(self, children: list[Child]) -> None:
         """Give the children that were forked their pids, and those that have ended their status."""
-        self._listen()
-        unborn = [child for child in children if child.pid == UNBORN]
-        for child, pid in zip(unborn, list(self._pids), strict=False):
-            child.pid = pid
-            self._pids.remove(pid)
-            if child.killed_for:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for server in self._servers:
+            self._listen(server)
         for child in children:
-            child.status = self._ended.pop(child.pid, child.status)
+            self._christen(child)
+            # Whoever is not forked yet need not be waited for: it finds its channel closed, and leaves.
+            unborn = signal.SIGKILL if child.pid == UNBORN and child.killed_for else None
+            child.status = self._ended.pop(child.pid, child.status or unborn)
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == self._pid:
-                    self._server_died(children)
+                for server in [server for server in self._servers if server.pid == ended[0]]:
+                    self._server_died(server, children)
         for child in children:
             # Whose fork server is gone is nobody's child any more; that it ended its channel says.
             if child.status is None and child.channel.closed and self._is_orphan(child):
                 child.status = 0 if child.leaving else signal.SIGKILL
 
-    def _listen(self) -> None:
-        while self._socket is not None:
+    def _christen(self, child: Child) -> None:
+        """Give it its pid, if it has been forked by now."""
+        if child.pid == UNBORN and child.channel in self._born:
+            child.pid = self._born.pop(child.channel)
+
+    def _listen(self, server: _ForkServer) -> None:
+        while True:
             try:
-                data = self._socket.recv(65_536)
+                data = server.socket.recv(65_536)
             except BlockingIOError:
                 return
             except OSError:
@@ -99,26 +114,28 @@ class ForkSpawner(Spawner):
                 return
             match json.loads(data):
                 case {"say": "forked", "pid": int() as pid}:
-                    self._pids.append(pid)
+                    self._born[server.asked.popleft()] = pid
                 case {"say": "ended", "pid": int() as pid, "status": int() as status}:
                     self._ended[pid] = status
                 case {"say": "fatal", "text": str() as text}:
-                    self._fatal = text
+                    server.fatal = text
 
-    def _server_died(self, children: list[Child]) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-            if not self._fatal:
-                logger.error("the fork server died; the next child starts another one")
-        self._pid = 0
+    def _server_died(self, server: _ForkServer, children: list[Child]) -> None:
+        self._listen(server)  # its last words
+        server.socket.close()
+        is_newest = server is self._servers[-1] and not self._is_outdated
+        self._servers.remove(server)
+        if is_newest and not server.fatal:
+            logger.error("the fork server died; the next child starts another one")
         for child in children:
-            if child.pid == UNBORN:
-                child.fatal = self._fatal
+            if child.channel in server.asked:
+                child.fatal = server.fatal
                 child.status = CANNOT_IMPORT << 8
 
     @staticmethod
     def _is_orphan(child: Child) -> bool:
+        if child.pid == UNBORN:
+            return False
         try:
             os.kill(child.pid, 0)
         except ProcessLookupError:

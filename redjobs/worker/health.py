@@ -19,6 +19,8 @@ logger = logging.getLogger("redjobs.worker")
 
 #: Healthy is who has heard from the server within so many seconds.
 FRESH_SECONDS = 10.0
+#: A child that has not begun its work so long after its start hangs.
+_START_SECONDS = 60.0
 
 
 def serve_health(host: str, port: int, state: Callable[[], dict[str, Any]]) -> ThreadingHTTPServer:
@@ -67,12 +69,16 @@ class Health:
             logger.info("health checks on http://%s:%d/", *self._server.server_address[:2])
 
     def judge(self, children: Sequence[Child], *, server_is_gone: bool, stopping: bool) -> None:
-        """Healthy: every child has just heard from the server."""
+        """Healthy: there are children at work, and each has just heard from the server.
+
+        One that is being replaced or imports the app beside others does not count, unless that takes long.
+        """
         now = time.monotonic()
         present = [child for child in children if not child.dismissed]
-        silent = [child.pid for child in present if now - child.slots.answered_at > FRESH_SECONDS]
+        at_work = [child for child in present if child.is_ready or now - child.started_at > _START_SECONDS]
+        silent = [child.pid for child in at_work if now - child.slots.answered_at > FRESH_SECONDS]
         self._judged = {
-            "healthy": bool(present) and not (silent or server_is_gone or stopping),
+            "healthy": bool(at_work) and not (silent or server_is_gone or stopping),
             "server": "gone" if server_is_gone else "there",
             "children": len(present),
             "silent": silent,

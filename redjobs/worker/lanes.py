@@ -15,6 +15,7 @@ from redjobs.commands import Begun, Command
 from redjobs.ids import new_token
 from redjobs.keys import Keys
 from redjobs.worker.bench import Bench
+from redjobs.worker.health import FRESH_SECONDS
 from redjobs.worker.lane import Lane, Order
 from redjobs.worker.link import LOST, Link, Unreachable
 from redjobs.worker.logs import counted
@@ -65,7 +66,9 @@ class Lanes:
         self._order = Order(options.weights)
         self._lanes: list[Lane] = []
         self._lane_of: dict[str, Lane] = {}
-        self._compare_at = time.monotonic() + options.beat_interval
+        # With the longest lease, too, often enough to show that this worker has a server.
+        self._compare_seconds = min(options.beat_interval, FRESH_SECONDS / 2)
+        self._compare_at = time.monotonic() + self._compare_seconds
         #: By queue name.
         self.keys_of: dict[str, Keys] = {}
         #: So many crashes make a job a suspect: at the next one it would be quarantined.
@@ -181,7 +184,7 @@ class Lanes:
         """What is said to the server now and then: our lists are compared; upkeep, where it is ours."""
         now = time.monotonic()
         if now >= self._compare_at:
-            self._compare_at = now + self._options.beat_interval
+            self._compare_at = now + self._compare_seconds
             self._of_each(self._compare)
         if self._upkeep is not None and now >= self._upkeep.beat_at:
             self._beat(self._upkeep)

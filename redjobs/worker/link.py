@@ -130,6 +130,8 @@ class Link:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._watched: list[Any] = []
+        #: Monotonic time when a server has answered last.
+        self.answered_at = 0.0
 
     # Commands ------------------------------------------------------------------------------
 
@@ -166,6 +168,7 @@ class Link:
     ) -> list[Any]:
         calls = [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
         replies = exchange_on(self._hold(client), calls, meanwhile)
+        self.answered_at = time.monotonic()
         return [self._read(client, command, reply) for command, reply in zip(wanted, replies, strict=True)]
 
     def _exchange(self, client: redis.Redis, calls: Sequence[Words]) -> list[Any]:
@@ -236,10 +239,14 @@ class Link:
         return Unreachable(error)
 
     def _drop_near(self, client: redis.Redis) -> None:
-        """What is said to one node is lost, so its pops may be."""
+        """What is said to one node is lost: so may be its pops, and what is said to it about other queues."""
         for pop in self._pops.values():
             if pop.client is client:
                 pop.drop()
+        lost = self._held.get(client)
+        for held in self._held.values():
+            if lost is not None and (held.host, held.port) == (lost.host, lost.port):
+                held.disconnect()
 
     @property
     def popping(self) -> bool:

@@ -65,7 +65,6 @@ class ClaimLoop:
         self._resent: set[tuple[str, str]] = set()
         #: Whether the last round trip gave a job back, or planned its retry.
         self._went_back = False
-        self._answered_at = 0.0
         self.failed_jobs = 0
         #: Why it stops, where it does so by itself: burst, idle, recycle.
         self.leaving = ""
@@ -82,7 +81,7 @@ class ClaimLoop:
         obey(b"")  # what it was told while it started: to be quiet, or to stop
         while not self._over():
             if self._seat is not None:
-                self._seat.slots.turn(self._answered_at)
+                self._seat.slots.turn(self._link.answered_at)
             try:
                 self._look_up()
                 if not self.step() and not self._over():
@@ -161,7 +160,6 @@ class ClaimLoop:
             return self._deferred.do()
         self._went_back = False
         replies = iter(self._link.run_all(wanted, self._deferred.do))
-        self._answered_at = time.monotonic()
         self._outage.over()
         for settlement in settlements:
             self._settled(settlement, next(replies))

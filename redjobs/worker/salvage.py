@@ -74,14 +74,18 @@ class Salvage:
         refused: ResponseError | None = None
         now = time.monotonic()
         for wreck in list(self._wrecks):
-            if wreck.look_at[0] <= now:
+            if wreck.look_at[0] > now:
+                continue
+            is_clear = True
+            for keys, worker in wreck.lanes:
                 try:
-                    for keys, worker in wreck.lanes:
-                        recovered += self._recover(wreck, keys, worker)
-                except ResponseError as error:  # the others' jobs do not wait for this one's
-                    wreck.look_at[0], refused = now + _REFUSED_SECONDS, error
-                    continue
+                    recovered += self._recover(wreck, keys, worker)
+                except ResponseError as error:  # the other queues' jobs do not wait for this one's
+                    is_clear, refused = False, error
+            if is_clear:
                 wreck.look_at.pop(0)
+            else:
+                wreck.look_at[0] = now + _REFUSED_SECONDS
             if not wreck.look_at:
                 self._wrecks.remove(wreck)
         if refused is not None:

@@ -130,6 +130,9 @@ class Worker:
                     self._loop.quiet()
                 case {"do": "dump"}:
                     dump_threads()
+                case {"do": "lapsed", "worker": str() as worker}:
+                    for work in self._bench.running():
+                        work.lost = work.lost or work.claim.worker == worker
         if seat.channel.closed and not seat.orphaned:
             seat.orphaned = True
             self._link.unwatch(seat.channel)
@@ -139,15 +142,19 @@ class Worker:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Signals wake the claim thread with their number, at once, whatever a handler is doing."""
-        # Ctrl-C reaches a supervisor's children too; they wait for its word.
         numbers = {*_STOPS, *_QUIETS, signal.SIGTTIN}
+        if self._seat is not None:
+            # Ctrl-C and a terminal that is closed reach a supervisor's children too; they wait for its word.
+            numbers |= {signal.SIGHUP}
         before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         if self._seat is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         fd = signal.set_wakeup_fd(self._link.wake_fileno(), warn_on_full_buffer=False)
+        _handled.update(numbers)
         try:
             yield
         finally:
+            _handled.clear()
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -155,6 +162,32 @@ class Worker:
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _QUIETS = (signal.SIGTSTP, signal.SIGUSR1)
+#: The signals that this process's worker listens to, while there is one.
+_handled: set[signal.Signals] = set()
+
+
+def _before_a_fork() -> None:
+    """Signals wait until parent and child each have handlers of their own."""
+    if _handled:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _handled)
+
+
+def _in_the_parent() -> None:
+    if _handled:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _handled)
+
+
+def _in_a_fork() -> None:
+    """A process that a job forks is no worker: a signal ends it, and is not told to the worker."""
+    if _handled:
+        signal.set_wakeup_fd(-1)
+        for number in _handled:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _handled)
+        _handled.clear()
+
+
+os.register_at_fork(before=_before_a_fork, after_in_parent=_in_the_parent, after_in_child=_in_a_fork)
 
 
 def dump_threads() -> None:

@@ -33,8 +33,8 @@ _FDS = 3
 def main(channel_fd: int) -> int:
     """Import the app, then fork a child for every request, until the supervisor is gone."""
     # A signal to all processes is for the supervisor to act on; this one ends when that one does.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=channel_fd)
     told, _ = _receive(sock)
     if told is None:

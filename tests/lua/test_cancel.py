@@ -86,6 +86,13 @@ def test_a_running_job_is_asked_to_stop(lab: Lab) -> None:
     assert lab.count("cancelled") == 1
 
 
+def test_a_job_that_was_taken_and_has_not_begun_is_asked_to_stop_too(lab: Lab) -> None:
+    """Whoever has taken it may die, and it runs elsewhere later: the wish is not lost with the worker."""
+    (job,) = lab.taken("w1")
+    assert cancel(lab, job) == "processing"
+    assert lab.run(commands.cancels(lab.keys)) == [job]
+
+
 def test_a_wish_to_stop_is_forgotten_after_a_day(lab: Lab) -> None:
     old, new = lab.begun("w1", 2)
     cancel(lab, old)

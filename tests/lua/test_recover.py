@@ -236,6 +236,28 @@ def test_crashes_add_up(lab: Lab) -> None:
     assert lab.number(job, "attempt") == 0
 
 
+@pytest.mark.row(26)
+@pytest.mark.unchecked("a job's key is spoiled")
+def test_what_is_no_job_keeps_no_other_from_being_recovered(lab: Lab) -> None:
+    first, spoiled, last = lab.begun("w1", 3)
+    lab.redis.delete(lab.keys.job(spoiled))
+    lab.redis.set(lab.keys.job(spoiled), "a string")
+    lab.lose("w1")
+    assert lab.recover("w1") == (2, 2)
+    assert lab.waiting() == [first, last]
+    assert lab.processing("w1") == [spoiled]
+
+
+@pytest.mark.unchecked("a job's fields are spoiled")
+def test_numbers_that_are_none_keep_no_job_from_being_recovered(lab: Lab) -> None:
+    (job,) = lab.begun("w1")
+    lab.redis.hset(lab.keys.job(job), mapping={"crashes": "soon", "attempt": "first"})
+    lab.lose("w1")
+    assert lab.recover("w1") == (1, 1)
+    assert lab.waiting() == [job]
+    assert (lab.number(job, "crashes"), lab.number(job, "attempt")) == (1, 0)
+
+
 @pytest.mark.row(30, 31)
 def test_recovered_twice_by_two_sweepers_it_is_recovered_once(lab: Lab) -> None:
     ids = lab.begun("w1", 3)

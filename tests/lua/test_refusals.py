@@ -49,6 +49,8 @@ def test_a_key_of_a_wrong_type_is_an_error_and_nothing_changes(server: Server, n
     for position in range(count):
         lab = Lab(server, Keys(f"queue-{position}"))
         command = scene(lab)
+        if name == "recover" and command.keys[position].startswith(lab.keys.job("")):
+            continue  # it leaves that one where it is, and goes on: see test_recover.py
         spoil(lab, command.keys[position])
         before = lab.dump()
         with pytest.raises(ResponseError, match="WRONGTYPE"):

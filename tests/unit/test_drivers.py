@@ -187,6 +187,18 @@ def test_of_many_jobs_all_that_were_sent_are_named(make: Make) -> None:
     assert len(set(caught.value.job_ids)) == sent
 
 
+def test_many_jobs_of_which_some_were_sent_are_not_called_undone(make: Make) -> None:
+    """A cluster that does not serve a slot says that nothing was done: of one call of several."""
+    undone = ServerUnavailable("nothing was done")
+    queue, _ = make(1, [NOW, [b"ready"] * ENQUEUE_BATCH, []], undone)
+    with pytest.raises(EnqueueUnknown, match=f"{2 * ENQUEUE_BATCH} jobs") as caught:
+        run(queue.enqueue_many(call(send, n) for n in range(2 * ENQUEUE_BATCH)))
+    assert caught.value.__cause__ is undone
+    queue, _ = make(1, undone)
+    with pytest.raises(ServerUnavailable, match="nothing was done"):
+        run(queue.enqueue_many(call(send, n) for n in range(3)))
+
+
 @lost
 def test_other_calls_raise_what_redis_py_raises(make: Make, error: Exception) -> None:
     queue, _ = make(1, READY, error)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import redjobs
-from redjobs import Bury, Retry, Snooze, current_job
+from redjobs import Bury, JobTimeout, Retry, Snooze, current_job
 from redjobs.current import current
 from tests.worker.runs import RUNS, write
 
@@ -347,6 +347,34 @@ async def clean_up_async(gate: str, text: str = "") -> None:
     note("end", text)
 
 
+async def clean_up_a_group(gate: str) -> None:
+    """A task of its own that must not outlive the job."""
+
+    async def part() -> None:
+        note("start")
+        try:
+            await wait_for_async(gate)
+        finally:
+            note("cleanup", "part")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(part())
+    except BaseException as asked:
+        note("cleanup", "a timeout" if isinstance(asked, JobTimeout) else repr(asked))
+        raise
+
+
+def terminate_a_process() -> None:
+    """As a pool does at its end."""
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    process.terminate()
+    process.join(5)
+    note("end", str(process.exitcode))
+    process.kill()
+
+
 def refuse_to_stop(gate: str, text: str = "") -> None:
     """Goes on, whatever it is asked."""
     note("start", text)
@@ -378,6 +406,17 @@ def sleep_for_ever(text: str = "") -> None:
 
 def modules_loaded(names: list[str]) -> None:
     note("end", ",".join(name for name in names if name in sys.modules))
+
+
+def wait_until_lost(seconds: float) -> None:
+    """Writes down whether it learned that its worker's lease is gone, within this time."""
+    job = current_job()
+    assert job is not None
+    note("start")
+    deadline = time.monotonic() + seconds
+    while not job.lost and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    note("end", job.lost)
 
 
 def say_lost(gate: str) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -152,6 +153,22 @@ def test_health_is_being_able_to_claim(worker: Start) -> None:
     os.kill(child, signal.SIGCONT)
     wait_until(lambda: health(port)[0] == 200, timeout=20, description="it is healthy again")
     assert process.stop() == 0
+
+
+def test_a_worker_whose_slots_are_all_busy_is_healthy(
+    worker: Start, queue: Queue, gate: Path, runs: Runs
+) -> None:
+    fresh = 1.5
+    process = worker(processes=1, health_port=0, constants={"redjobs.worker.health.FRESH_SECONDS": fresh})
+    port = wait_until(lambda: port_of(process.log))
+    queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy")
+    began, answers = time.monotonic(), set()
+    while time.monotonic() < began + 2 * fresh:
+        answers.add(health(port)[0])
+    gate.touch()
+    assert answers == {200}
 
 
 def test_a_worker_that_stops_is_not_healthy(worker: Start, queue: Queue, gate: Path, runs: Runs) -> None:

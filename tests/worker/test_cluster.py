@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
@@ -23,7 +27,7 @@ from tests.cli import Cli
 from tests.groups import Cluster, Node, cluster
 from tests.waiting import wait_until
 from tests.worker.conftest import Start
-from tests.worker.handlers import record
+from tests.worker.handlers import record, wait
 from tests.worker.runs import Runs
 
 TAG = "{default}"
@@ -183,6 +187,40 @@ def test_the_node_of_a_queue_is_killed(
     wait_until(lambda: len(set(accepted) - set(runs.texts())) < 50, 30, "all but the last before it")
     assert process.stop() == 0
     invariants.check(server.client())
+
+
+def names_on(server: Cluster, node: Node, count: int) -> list[str]:
+    """Queues of this node."""
+    names = (f"queue-{number}" for number in range(1000))
+    return list(itertools.islice((name for name in names if server.home_of(f"{{{name}}}") is node), count))
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+def test_a_node_that_hangs_costs_the_queues_of_the_others_no_lease(
+    server: Cluster, worker: Start, runs: Runs, gate: Path
+) -> None:
+    home = server.home_of(TAG)
+    server.replica_of(home).kill()  # so that nobody takes its place
+    lame = names_on(server, home, 4)
+    (well,) = names_on(server, server.other_than(home), 1)
+    queue = Queue(well, url=server.url)
+    process = worker(processes=1, queues=(well, *lame), lease=12.0)
+    job = queue.enqueue(wait, str(gate))
+    runs.wait("start", job_id=job.id)
+    home.process.send_signal(signal.SIGSTOP)
+    try:
+        (name,) = map(bytes, cast(list[bytes], queue.redis.zrange(queue.keys.workers, 0, -1)))
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            assert float(queue.redis.zscore(queue.keys.workers, name) or 0) > time.time() * 1000
+    finally:
+        home.process.send_signal(signal.SIGCONT)
+    gate.touch()
+    (line,) = runs.wait("end", job_id=job.id)
+    assert line.attempt == 1
+    assert process.stop(30) == 0
+    queue.close()
 
 
 def other_name(server: Cluster) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,6 +208,22 @@ def test_a_job_can_ask_whether_it_is_still_its_workers(
     gate.touch()
     (line, *_) = runs.wait("end", job_id=job.id)
     assert line.text == "True"
+
+
+@pytest.mark.row(7)
+def test_so_it_can_in_a_child_whose_slots_are_full(queue: Queue, worker: Start, runs: Runs) -> None:
+    worker(processes=1, lease=1.0)
+    job = queue.enqueue(handlers.wait_until_lost, 5)
+    runs.wait("start", job_id=job.id)
+
+    def lapses() -> int:
+        names: Any = queue.redis.zrange(queue.keys.workers, 0, -1)
+        for name in names:
+            queue.redis.zadd(queue.keys.workers, {name: 1}, xx=True)
+        return queue.sweep().retired
+
+    wait_until(lapses)
+    assert runs.wait("end", job_id=job.id)[0].text == "True"
 
 
 @pytest.mark.row(7)

@@ -94,6 +94,16 @@ def test_a_job_that_ignores_its_timeout_is_ended_with_its_process(
     assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
 
 
+def test_what_a_coroutine_has_started_ends_with_it(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    worker(processes=1)
+    job = queue.options(timeout=0.3, max_attempts=1).enqueue(handlers.clean_up_a_group, str(gate))
+    wait_until(lambda: is_dead(queue, job.id))
+    assert runs.texts("cleanup") == ["part", "a timeout"]
+    assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
+
+
 @pytest.mark.slow
 def test_who_slept_with_a_timeout_of_two_seconds_is_gone_within_three(
     queue: Queue, worker: Start, runs: Runs

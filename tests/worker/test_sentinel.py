@@ -95,7 +95,8 @@ def test_what_was_acknowledged_and_replicated_runs(
         already = len(acknowledged)
         wait_until(lambda: len(acknowledged) > already + 300, 30, "enqueues after the failover")
         former.start()
-        wait_until(lambda: is_replica(former), 30, "the former primary is a replica")
+        # Sentinels in their "tilt" mode, after a time when they were starved, look on for half a minute.
+        wait_until(lambda: is_replica(former), 90, "the former primary is a replica")
         already = len(acknowledged)
         wait_until(lambda: len(acknowledged) > already + 300, 30, "enqueues when it is back")
     finally:

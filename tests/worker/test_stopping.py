@@ -186,6 +186,32 @@ def test_a_signal_to_all_processes_is_one_signal(
     assert process.count("died") == 0
 
 
+@pytest.mark.parametrize("preload", PRELOAD)
+def test_a_terminal_that_is_closed_kills_no_child(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, preload: bool
+) -> None:
+    """SIGHUP goes to all its processes; for the supervisor it means new code."""
+    process = worker(processes=1, preload=preload)
+    job = queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    process.send_all(signal.SIGHUP)
+    process.says("replaces the children")
+    gate.touch()
+    (line,) = runs.wait("end", job_id=job.id)
+    assert line.attempt == 1
+    assert process.count("died") == 0
+    assert process.stop() == 0
+
+
+def test_a_process_that_a_job_ends_is_not_the_worker(queue: Queue, worker: Start, runs: Runs) -> None:
+    process = worker(processes=1)
+    queue.enqueue(handlers.terminate_a_process)
+    assert runs.wait("end")[0].text == str(-signal.SIGTERM)
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    assert process.count("SIGTERM") == 0
+
+
 @pytest.mark.row(6)
 def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     queue: Queue, worker: Start, runs: Runs, gate: Path
@@ -410,6 +436,39 @@ def test_a_child_that_dies_while_its_successor_starts_has_one_successor(
     assert len(process.children()) == 1
 
 
+SLOW_IMPORT = "from tests.worker.handlers import wait_for\nwait_for({!r})\n"
+
+
+def test_a_worker_whose_fork_server_still_imports_can_be_stopped(
+    worker: Start, tmp_path: Path, gate: Path
+) -> None:
+    (tmp_path / "slow_app.py").write_text(SLOW_IMPORT.format(str(gate)))
+    process = worker(fresh=True, processes=1, preload=True, apps=("slow_app",), cwd=tmp_path)
+    process.says("redjobs")
+    process.send(signal.SIGINT)
+    process.says("SIGINT")
+    process.send(signal.SIGINT)
+    assert process.wait() == 0
+    gate.touch()
+
+
+def test_new_code_that_comes_twice_while_it_is_imported_is_served_once(
+    queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask, gate: Path
+) -> None:
+    process = worker(fresh=True, processes=1, preload=True, apps=("changing_app",), cwd=tmp_path)
+    assert ask() == "old"
+    (tmp_path / "changing_app.py").write_text(SLOW_IMPORT.format(str(gate)) + CODE.format("new"))
+    for times in (1, 2):
+        process.send(signal.SIGHUP)
+        process.says("SIGHUP", times=times)
+    gate.touch()
+    wait_until(lambda: ask() == "new")
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1)
+    assert ask() == "new"
+    assert process.count("died") == 0
+    assert process.stop() == 0
+
+
 # Burst ----------------------------------------------------------------------------------------
 
 
@@ -419,6 +478,12 @@ def test_a_burst_ends_when_nothing_is_due(queue: Queue, worker: Start, runs: Run
     assert worker(processes=processes, burst=True).wait() == 0
     assert sorted(runs.texts(), key=int) == [str(number) for number in range(50)]
     assert nothing_is_held(queue)
+
+
+def test_a_burst_says_so_when_a_job_had_to_be_killed(queue: Queue, worker: Start) -> None:
+    queue.options(timeout=0.3, max_attempts=1).enqueue(handlers.sleep_for_ever)
+    process = worker(processes=1, burst=True, constants={"redjobs.worker.work.HARD_SECONDS": 0.2})
+    assert process.wait() == 1
 
 
 @pytest.mark.parametrize("processes", [0, 2])

@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from redis.exceptions import ResponseError
 
 from redjobs import Queue, call
 from redjobs.sweeper import SweepPolicy, SweepResult
@@ -49,6 +50,17 @@ def test_a_worker_with_a_lease_keeps_what_it_has(queue: Queue, lab: Lab) -> None
     begun = lab.begun("alive", 3)
     assert queue.sweep() == nothing()
     assert lab.processing("alive") == begun
+
+
+def test_what_cannot_be_deleted_keeps_no_job_from_being_recovered(queue: Queue, lab: Lab) -> None:
+    begun, (dead,) = lab.begun("gone", 2), lab.dead()
+    lab.lose("gone")
+    lab.redis.delete(queue.keys.job(dead))
+    lab.redis.set(queue.keys.job(dead), "no job")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        queue.sweep(SweepPolicy(dead_max=0))
+    assert lab.waiting() == begun
+    lab.redis.delete(queue.keys.job(dead), queue.keys.dead)
 
 
 def test_jobs_of_other_priorities_go_back_to_their_own_lists(queue: Queue, lab: Lab) -> None:
