@@ -207,12 +207,13 @@ class Model:
 
     def cancel(self, job_id: str) -> str:
         if word := self.settled(job_id):
-            if word == "processing" and self.jobs[job_id].token:
+            if word == "processing":
                 self.wishes.add(job_id)
             return word
         self._unplace(job_id)
         self._free(job_id)
         del self.jobs[job_id]
+        self.wishes.discard(job_id)
         self.stats["cancelled"] += 1
         return "cancelled"
 

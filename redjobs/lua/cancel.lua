@@ -41,6 +41,7 @@ local frees = redis.call('GET', unique) == id
 redis.call('ZREM', scheduled, '')
 redis.call('HINCRBY', stats, 'cancelled', 1)
 redis.call('DEL', job)
+redis.call('ZREM', cancels, id)
 if frees then redis.call('DEL', unique) end
 if waits then
   redis.call('ZREM', scheduled, id)

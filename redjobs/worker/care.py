@@ -76,7 +76,7 @@ class Care:
 
 
 def _tell_lapsed(children: Sequence[Child], lapsed: set[str]) -> None:
-    """A child with a free slot learns by itself that a lease is gone; one whose slots are full does not ask."""
+    """A child with a free slot learns by itself that a lease is gone; one that is full asks nobody."""
     for child in children:
         for _, worker in child.lanes:
             if worker in lapsed:

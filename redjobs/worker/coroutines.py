@@ -140,6 +140,11 @@ class _Interrupted(JobInterrupted, asyncio.CancelledError):
     """The same for a worker that has to stop."""
 
 
+# A handler that writes down what it was stopped by names these.
+_TimedOut.__name__ = JobTimeout.__name__
+_Interrupted.__name__ = JobInterrupted.__name__
+
+
 def _as_cancellation(reason: BaseException) -> BaseException:
     kind = _TimedOut if isinstance(reason, JobTimeout) else _Interrupted
     cancellation = kind(*reason.args)

@@ -81,7 +81,7 @@ class ClaimLoop:
         obey(b"")  # what it was told while it started: to be quiet, or to stop
         while not self._over():
             if self._seat is not None:
-                self._seat.slots.turn(self._link.answered_at)
+                self._seat.slots.turn(self._link.answered_at, self.failed_jobs)
             try:
                 self._look_up()
                 if not self.step() and not self._over():

@@ -3,10 +3,10 @@
 So the supervisor knows which job was running when a child died, and charges no other; and it
 ends a child whose job ignores its limit. Times are of the system-wide monotonic clock.
 
-Layout, in words of eight bytes: the claim loop's last turn and its last answer from the server (two
-doubles), then one slot per thread and coroutine: job id (64 bytes, the first is 0: free), started_at,
-kill_at (0: no limit; two doubles), and what then becomes of the job: retry after so many ms, or -1:
-bury. A word is written at once, so whoever looks in the middle of it sees the old one or the new one:
+Layout, in words of eight bytes: the claim loop's last turn, its last answer from the server (two
+doubles) and how many jobs have failed, then one slot per thread and coroutine: job id (64 bytes, the
+first is 0: free), started_at, kill_at (0: no limit; two doubles), and what then becomes of the job:
+retry after so many ms, or -1: bury. A word is written at once, so whoever looks in the middle of it sees the old one or the new one:
 `struct` would write it byte by byte, and half a moment looks like one that is long over.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _WORD: Final = 8
-_HEADER_WORDS: Final = 2
+_HEADER_WORDS: Final = 3
 _ID_BYTES: Final = 64
 _SLOT_WORDS: Final = _ID_BYTES // _WORD + 3
 
@@ -71,9 +71,10 @@ class Slots:
 
     # The child's side ----------------------------------------------------------------------
 
-    def turn(self, answered_at: float) -> None:
+    def turn(self, answered_at: float, failed_jobs: int = 0) -> None:
         """The claim loop is alive; it last heard from the server at `answered_at`."""
         self._moments[0], self._moments[1] = time.monotonic(), answered_at
+        self._numbers[2] = failed_jobs
 
     def occupy(
         self, number: int, job_id: str, started_at: float, kill_at: float = 0.0, delay_ms: int = 0
@@ -103,6 +104,11 @@ class Slots:
     def answered_at(self) -> float:
         """When the child last heard from the server; 0: never yet."""
         return float(self._moments[1])
+
+    @property
+    def failed_jobs(self) -> int:
+        """How many jobs have failed there."""
+        return int(self._numbers[2])
 
     def running(self) -> list[Running]:
         """What runs there now."""

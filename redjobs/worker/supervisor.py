@@ -200,7 +200,7 @@ class Supervisor:
             # Where we killed it, we know the culprit: its neighbours are not.
             charge = not child.overran and not (stopping and child.killed_for)
             self._care.salvage.add(child, running, charge=charge)
-            self._failed_jobs += len(running)
+            self._failed_jobs += child.slots.failed_jobs + len(child.overran)
             self._mourn(child)
         elif child.leaving in ("burst", "idle"):
             next(pool for pool in self._pools if pool.options is child.options).wanted -= 1
