@@ -6,7 +6,8 @@ ends a child whose job ignores its limit. Times are of the system-wide monotonic
 Layout, in words of eight bytes: the claim loop's last turn, its last answer from the server (two
 doubles) and how many jobs have failed, then one slot per thread and coroutine: job id (64 bytes, the
 first is 0: free), started_at, kill_at (0: no limit; two doubles), and what then becomes of the job:
-retry after so many ms, or -1: bury. A word is written at once, so whoever looks in the middle of it sees the old one or the new one:
+retry after so many ms, or -1: bury. A word is written at once, so whoever looks in the middle of it
+sees the old one or the new one:
 `struct` would write it byte by byte, and half a moment looks like one that is long over.
 """
 
