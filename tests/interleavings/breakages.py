@@ -86,6 +86,18 @@ MISSING = (
         _without("begin", "elseif claimed then", "elseif false then"),
     ),
     Missing(
+        "the lease in take",
+        "frozen",
+        "has no lease",
+        _without("take", "if count > 0 and not redis.call('ZSCORE', workers, worker) then", "if false then"),
+    ),
+    Missing(
+        "the lease in begin",
+        "frozen",
+        "has no lease",
+        _without("begin", "if not redis.call('ZSCORE', workers, worker) then", "if false then"),
+    ),
+    Missing(
         "that only the culprit is charged",
         "poison",
         "quarantined",
@@ -176,7 +188,7 @@ MISSING = (
         "for ever",
         _without("stranded", "keep_ms ~= 0 and", ""),
     ),
-    Missing("the tokens of lost begin calls", "lost and late", "for ever", omits="tokens"),
+    Missing("that the server is asked who has begun a stranger", "lost and late", "for ever", omits="asks"),
     Missing("that who begins anew retires its old name", "forgotten", "for ever", omits="retire"),
     Missing("that a pop given up is minded when its worker leaves", "leaving", "for ever", omits="ghosts"),
 )

@@ -85,6 +85,7 @@ _BUILDERS: dict[str, Any] = {
     "bury": lambda worker, token, job: commands.bury(KEYS, _claim(job, worker, token), _ERRORS),
     "discard": lambda worker, token, job: commands.discard(KEYS, _claim(job, worker, token)),
     "release": _release,
+    "fields": lambda job: commands.fields(KEYS, job),
     "listed": lambda worker: commands.listed(KEYS, worker),
     "retire": lambda worker, clean: commands.retire(KEYS, worker, clean=clean),
     "sweep": lambda: commands.sweep(KEYS, dead_age_ms=10**9, dead_max=100),

@@ -162,7 +162,7 @@ class Moves:
         if owner is None:
             # A lease that nobody extends runs out, and a sweep takes it from there.
             return fact.owner not in leased and not _is_looked_after(world, fact.owner)
-        if not fact.token or fact.token in owner.tokens:
+        if not fact.token or "asks" not in self._scene.omits:
             return False
         return (job, fact.token) not in {(begun.job, begun.token) for begun in owner.begun}
 

@@ -32,7 +32,7 @@ class Processes:
         if self.is_poisoned(hand) or (world.left.kills and not self._has_the_bell(world, hand)):
             yield Move(f"{hand.name} is killed", None, partial(self._kill, world, hand))
         if hand.gives:
-            yield from self._send(world, hand._replace(gives=hand.gives[1:]), hand.gives[0], _nothing)
+            yield from self._gives(world, hand._replace(gives=hand.gives[1:]), hand.gives[0])
         elif hand.lost:
             yield from self._send(world, hand, ("listed", hand.name), self._listed)
         elif hand.sleeps_until is not None:
@@ -89,7 +89,6 @@ class Processes:
             beginner = hand._replace(
                 taken=(),
                 suspects=tuple(job for job in hand.suspects if job not in ids),
-                tokens=(*hand.tokens, token),
                 begins=hand.begins + 1,
             )
             yield from self._send(world, beginner, ("begin", hand.name, token, ids), self._began)
@@ -116,7 +115,9 @@ class Processes:
         self, world: World, hand: Hand, call: Call, read: Read, unread: Hand | None = None
     ) -> Iterator[Move]:
         """A process makes a call; `unread` is the one that does not know what became of it."""
-        cut = (unread or hand)._replace(lost=True, sleeps_until=None, ghosts=hand.ghosts or call[0] == "pop")
+        cut = (unread or hand)._replace(
+            lost=True, asked=None, sleeps_until=None, ghosts=hand.ghosts or call[0] == "pop"
+        )
         yield Move(say(call), call, partial(self._reply, world, hand, call, read))
         if world.left.lost:
             yield Move(f"{say(call)}: its reply is lost", call, partial(self._lose, world, cut, call))
@@ -147,7 +148,6 @@ class Processes:
         return world.hand(hand._replace(taken=(*hand.taken, *ids)))
 
     def _began(self, world: World, hand: Hand, reply: Any) -> World:
-        hand = hand._replace(tokens=hand.tokens[:-1])
         if reply.lapsed:
             return self._renew(world, hand)
         most = self._scene.max_crashes
@@ -159,10 +159,24 @@ class Processes:
         return world.hand(hand._replace(begun=(*hand.begun, *new), suspects=suspects))
 
     def _listed(self, world: World, hand: Hand, reply: list[str]) -> World:
-        strange = [job for job in reversed(reply) if job not in hand.known]
-        gives = tuple(("release", hand.name, token, job) for token in ("", *hand.tokens) for job in strange)
-        tokens = () if "tokens" in self._scene.omits else hand.tokens
-        return world.hand(hand._replace(lost=False, gives=gives, tokens=tokens))
+        strange = tuple(job for job in reversed(reply) if job not in hand.known)
+        return world.hand(hand._replace(lost=False, gives=strange))
+
+    def _gives(self, world: World, hand: Hand, job: str) -> Iterator[Move]:
+        """A stranger goes back: under the token that the server knows, if a call of its own began it."""
+        if "asks" in self._scene.omits:
+            yield from self._send(world, hand, ("release", hand.name, "", job), _nothing)
+        elif hand.asked is None:
+            yield from self._send(world, hand, ("fields", job), partial(self._asked, job))
+        else:
+            release = ("release", hand.name, hand.asked, job)
+            yield from self._send(world, hand._replace(asked=None), release, _nothing)
+
+    @staticmethod
+    def _asked(job: str, world: World, hand: Hand, reply: dict[bytes, bytes]) -> World:
+        is_ours = reply.get(b"worker") == hand.name.encode()
+        token = reply.get(b"token", b"").decode() if is_ours else ""
+        return world.hand(hand._replace(gives=(job, *hand.gives), asked=token))
 
     def _renew(self, world: World, hand: Hand) -> World:
         """The lease is lost: it begins anew under another name."""
@@ -170,7 +184,7 @@ class Processes:
             return world.hand(hand._replace(up=False))
         if "retire" not in self._scene.omits:
             world, _ = self._server.perform(world, ("retire", hand.name, False))
-        fresh = hand._replace(life=hand.life + 1, taken=(), suspects=(), tokens=(), ghosts=False)
+        fresh = hand._replace(life=hand.life + 1, taken=(), suspects=(), ghosts=False)
         world, _ = self._server.perform(world, ("register", fresh.name))
         return world.spend("lives").hand(fresh)
 
@@ -192,7 +206,7 @@ class Processes:
     def _kill(self, world: World, hand: Hand) -> World:
         if not self.is_poisoned(hand):
             world = world.spend("kills")
-        world = world.hand(hand._replace(up=False, gives=(), lost=False, sleeps_until=None))
+        world = world.hand(hand._replace(up=False, gives=(), asked=None, lost=False, sleeps_until=None))
         return world.chore((("listed", hand.name),)) if self._scene.supervised else world
 
     def down(self, world: World, hand: Hand) -> Iterator[Move]:

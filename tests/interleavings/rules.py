@@ -72,13 +72,15 @@ class Rules:
 
     def _check_call(self, before: int, call: Call, after: int, counted: Counted) -> None:
         """Only who has a job changes it, nobody begins it before its time, and the counters add up."""
-        _, retired = self.known(before)
+        leased, retired = self.known(before)
         clock_ms = int(self._store.value(before, CLOCK)) * 1000
         for job, old, new in zip(JOBS, self.facts(before), self.facts(after), strict=True):
             if old.place == "processing" and old != new and not _may(call, job, old, retired):
                 raise Broken(f"{_say(call)} changed {job[1]}, which {old.owner} has")
             if new.token and new.token != old.token and new.run_at > clock_ms:
                 raise Broken(f"{job[1]} was begun before its time")
+            if call[0] in ("take", "begin") and old != new and call[1] not in leased and new.owner == call[1]:
+                raise Broken(f"{call[1]} got {job[1]}, and has no lease")
         count = dict(counted)
         more = sum(count.get(name, 0) for name in ("enqueued", "requeued"))
         less = sum(count.get(name, 0) for name in ("completed", "dead", "cancelled"))

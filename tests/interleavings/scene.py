@@ -57,8 +57,8 @@ class Scene:
     run_at: str = ""
     #: Whether it may be sent again when the job is over.
     sends_late: bool = False
-    #: What the processes leave undone, to see that it would be noticed: `tokens`, to remember those of
-    #: begin calls whose replies were lost; `retire`, their old name when they take a new one; `ghosts`,
+    #: What the processes leave undone, to see that it would be noticed: `asks`, the server under which
+    #: token a stranger was begun; `retire`, their old name when they take a new one; `ghosts`,
     #: to mind the pops whose replies they never read when they leave.
     omits: frozenset[str] = frozenset()
 

@@ -34,13 +34,13 @@ class Hand(NamedTuple):
     #: Were there in a crash, and are begun when nothing else runs.
     suspects: tuple[str, ...] = ()
     begun: tuple[Begun, ...] = ()
-    #: Of begin calls whose replies were not read, and how many tokens were made in all.
-    tokens: tuple[str, ...] = ()
+    #: How many begin calls it has made: each has a token of its own.
     begins: int = 0
     #: The connection was lost: it looks at its list before anything else.
     lost: bool = False
-    #: What it found there and gives back, one call each.
-    gives: tuple[Call, ...] = ()
+    #: What it found there and gives back, and under which token the first of these was begun.
+    gives: tuple[str, ...] = ()
+    asked: str | None = None
     #: Whether a pop's reply was never read: the server may serve that pop still.
     ghosts: bool = False
     #: Blocks in a pop, and knows of something that is due then (ms; inf: of nothing); None: awake.
