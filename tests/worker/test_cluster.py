@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 import redis
 
-from redjobs import AsyncQueue, Queue, call
+from redjobs import AsyncQueue, Queue, Verdict, call
 from redjobs.access import Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
@@ -89,8 +89,8 @@ def move_by_key(server: Cluster) -> None:
     wait_until(lambda: server.home_of(TAG) is target)
 
 
-def move_at_once(server: Cluster) -> None:
-    server.migrate(TAG, *other(server))
+def move_at_once(server: Cluster, key: str = TAG) -> None:
+    server.migrate(key, *other(server, key))
 
 
 @pytest.mark.row(22)
@@ -256,6 +256,39 @@ def test_a_queue_on_another_node_goes_on(server: Cluster, worker: Start, runs: R
     assert process.stop() == 0
     queue.close()
     others.close()
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+def test_one_queue_on_all_nodes(server: Cluster, worker: Start, runs: Runs, gate: Path) -> None:
+    queue = Queue("mail", url=server.url, shards=8)
+    assert len({server.home_of(f"{{mail/{number}}}").port for number in range(8)}) == 3
+    queue.enqueue_many(call(record, str(number)) for number in range(200))
+    later = [
+        queue.options(key=f"key-{number}").enqueue_in(timedelta(hours=1), record, f"later {number}")
+        for number in range(16)
+    ]
+    assert [queue.cancel(later[0].id), queue.cancel("key-1")] == [Verdict.CANCELLED] * 2
+    assert queue.get("key-2").id == queue.get(later[2].id).id == later[2].id
+    assert queue.reschedule("key-3", 0) is Verdict.RESCHEDULED
+    assert not queue.options(key="key-4").enqueue(record, "twice").created
+    cli = Cli(server, queue.keys)  # type: ignore[arg-type]  # it has a url, too
+    shards = cli.json("status")["queues"]
+    assert [sum(shard[place] for shard in shards) for place in ("ready", "scheduled")] == [200, 14]
+
+    process = worker(queues=("mail",))
+    wait_until(lambda: set(runs.texts()) == {*map(str, range(200)), "later 3"}, 30)
+
+    # A shard moves, the worker dies, a sweep recovers: as with a queue of one part.
+    held = queue.enqueue(wait, str(gate), "held")
+    runs.wait("start", job_id=held.id)
+    move_at_once(server, "{mail/0}")
+    process.destroy()
+    wait_until(lambda: queue.sweep().recovered, 40, "a sweep finds the dead worker's jobs")
+    gate.touch()
+    worker(queues=("mail",))
+    runs.wait("end", job_id=held.id, timeout=30)
+    queue.close()
 
 
 @pytest.mark.slow
