@@ -117,6 +117,8 @@ class ClaimLoop:
         due = bool(self._unsettled) or self._bench.has_done or any(lane.is_due for lane in self._lanes)
         if why := self._limits.reached(busy=busy, due=due):
             self.leaving = why
+            if why == "recycle" and self._seat is not None:
+                self._seat.recycles()
             self.stop(float("inf") if why == "recycle" else 0)
 
     def stop(self, grace: float) -> None:

@@ -80,6 +80,10 @@ class Seat:
         """Say goodbye: why this process ends, and how many jobs failed in it."""
         self.channel.send(say="leaving", why=why, failed=failed)
 
+    def recycles(self) -> None:
+        """It claims no more and ends once nothing runs, which may take long: another one is wanted now."""
+        self.channel.send(say="recycles")
+
     def registered(self, queue: str, worker: str) -> None:
         """This incarnation has a lease now; from here on the supervisor extends it."""
         self.channel.send(say="lane", queue=queue, worker=worker)

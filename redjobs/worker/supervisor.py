@@ -168,6 +168,8 @@ class Supervisor:
                 child.replaces = None
             case {"say": "lane", "queue": str() as queue, "worker": str() as worker}:
                 child.lanes.append((Keys(queue, self._options.prefix), worker))
+            case {"say": "recycles"}:
+                child.dismissed = True
             case {"say": "fatal", "text": str() as text}:
                 child.fatal = text
             case {"say": "leaving", "why": str() as why, "failed": int() as failed}:

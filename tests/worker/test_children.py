@@ -319,6 +319,24 @@ def test_a_worker_that_was_frozen_as_a_whole_does_not_kill_its_children_when_it_
 # Replacement ----------------------------------------------------------------------------------
 
 
+def test_a_child_that_is_to_be_replaced_and_still_runs_a_job_has_its_successor_at_once(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1, threads=2, max_jobs=3)
+    long = queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start", job_id=long.id)
+    for number in range(20):
+        queue.enqueue(handlers.record, str(number))
+    runs.wait("end", "19")
+    assert runs.count("end", job_id=long.id) == 0
+    gate.touch()
+    (line,) = runs.wait("end", job_id=long.id)
+    assert line.attempt == 1
+    wait_until(lambda: len(process.children()) == 1)
+    assert process.stop() == 0
+    assert process.count("died") == 0
+
+
 def test_a_child_that_ran_so_many_jobs_is_replaced(queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker(processes=1, max_jobs=5)
     for number in range(12):
