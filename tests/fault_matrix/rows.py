@@ -115,7 +115,6 @@ ROWS = (
         20,
         "The primary is cut off from its replica, and then fails over",
         "Who waits for the replica is told that it did not confirm; tokens from before are refused",
-        untested="no test yet",
     ),
     Row(
         21,

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +15,13 @@ import redis
 from redis.exceptions import ResponseError
 
 from redjobs import AsyncQueue, Queue, connect
-from redjobs.errors import EnqueueUnknown, ServerUnavailable
+from redjobs.errors import EnqueueUnknown, NotReplicated, ServerUnavailable
 from redjobs.settings import resolve_url
 from tests import invariants
 from tests.groups import SERVICE, Node, Trio, trio
 from tests.waiting import wait_until
 from tests.worker.conftest import Start
-from tests.worker.handlers import record
+from tests.worker.handlers import record, wait
 from tests.worker.runs import Runs
 
 
@@ -104,6 +105,33 @@ def test_what_was_acknowledged_and_replicated_runs(
         producer.join(30)
 
     wait_until(lambda: set(runs.texts()) >= set(acknowledged), 30, "all have run")
+    assert process.stop() == 0
+    invariants.check(server.client())
+
+
+@pytest.mark.slow
+@pytest.mark.row(20)
+def test_what_the_replica_did_not_receive_is_told_and_refused_later(
+    server: Trio, queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    job = queue.enqueue(wait, str(gate))
+    assert queue.redis.wait(1, 5000) == 1
+    server.replica.client().replicaof(
+        "127.0.0.1", "1"
+    )  # cut off: of what happens from here on it never hears
+    process = worker(threads=2)
+    runs.wait("start", job_id=job.id)
+    waits = Queue(url=server.url, wait_replicas=1)
+    with pytest.raises(NotReplicated):
+        waits.enqueue(record, "unconfirmed")
+    waits.close()
+
+    server.primary.kill()
+    runs.wait("start", job_id=job.id, times=2, timeout=40)
+    gate.touch()
+    runs.wait("end", job_id=job.id, times=2)
+    process.says("lost", job.id)
+    wait_until(lambda: queue.redis.hget(queue.keys.stats, "completed") == b"1")
     assert process.stop() == 0
     invariants.check(server.client())
 
