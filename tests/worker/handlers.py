@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import multiprocessing
 import os
 import resource
@@ -177,6 +178,11 @@ def fail(text: str = "no such user") -> None:
 async def fail_async(text: str = "no such user") -> None:
     note("start", text)
     raise ValueError(text)
+
+
+def say(text: str) -> None:
+    """To the log, as an app does."""
+    logging.getLogger("shop").warning(text)
 
 
 def fail_until(attempt: int) -> None:

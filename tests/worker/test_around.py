@@ -256,3 +256,20 @@ def test_a_job_is_one_line_with_all_that_matters(
     assert facts["job_id"] == job.id and facts["event"] == "done" and facts["attempt"] == 1
     assert facts["took_ms"] >= 0 and facts["late_ms"] >= 0
     assert "secret" not in caplog.text
+
+
+# The log --------------------------------------------------------------------------------------
+
+
+def test_what_a_handler_logs_names_its_job(worker: Start, queue: Queue) -> None:
+    process = worker(processes=1, threads=2)
+    jobs = [queue.enqueue(handlers.say, text) for text in ("one", "two")]
+    for job, text in zip(jobs, ("one", "two"), strict=True):
+        process.says("WARNING", text, f"job={job.id}")
+
+
+def test_the_first_line_says_what_works_where(worker: Start, server: Server) -> None:
+    process = worker(processes=2, threads=3, queues=("critical", "default"))
+    process.says(
+        f"redjobs {redjobs.__version__} on {server.url}", "critical default", "2 processes", "3 threads"
+    )

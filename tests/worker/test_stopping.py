@@ -46,10 +46,11 @@ def ready(queue: Queue) -> list[str]:
 @pytest.mark.row(6)
 @pytest.mark.parametrize("processes", SHAPES)
 def test_an_idle_worker_stops_at_once(queue: Queue, worker: Start, runs: Runs, processes: int) -> None:
-    process = worker(processes=processes, grace=60.0)
+    # Whoever waited for a blocked pop to end would wait for a minute.
+    process = worker(processes=processes, grace=60.0, constants={"redjobs.worker.link.BLOCK_SECONDS": 60.0})
     queue.enqueue(handlers.record)
     runs.wait("end")
-    assert process.stop(timeout=3) == 0
+    assert process.stop() == 0
     assert nothing_is_held(queue)
 
 
@@ -213,6 +214,24 @@ def test_a_process_that_a_job_ends_is_not_the_worker(queue: Queue, worker: Start
 
 
 @pytest.mark.row(6)
+def test_jobs_that_were_taken_do_not_wait_for_the_one_that_runs(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1, grace=60.0)
+    queue.enqueue_many(call(handlers.record) for _ in range(100))
+    runs.wait("end", times=100)
+    runs_on, *others = queue.enqueue_many(
+        [call(handlers.clean_up, str(gate)), *(call(handlers.record) for _ in range(20))]
+    )
+    runs.wait("start", job_id=runs_on.id)
+    process.send(signal.SIGTERM)
+    wait_until(lambda: ready(queue) == [job.id for job in others])
+    gate.touch()
+    assert process.wait() == 0
+    assert runs.count("end", job_id=runs_on.id) == 1
+
+
+@pytest.mark.row(6)
 def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -271,14 +290,15 @@ def test_children_that_are_stopped_by_somebody_else_are_replaced(
 # Quiet ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTSTP])
 @pytest.mark.parametrize("processes", SHAPES)
 def test_a_quiet_worker_finishes_and_claims_no_more(
-    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int, number: signal.Signals
 ) -> None:
     process = worker(processes=processes, lease=1.0)
     queue.enqueue(handlers.wait, str(gate), "runs")
     runs.wait("start")
-    process.send(signal.SIGUSR1)
+    process.send(number)
     process.says("quiet")
     gate.touch()
     runs.wait("end")
