@@ -23,6 +23,8 @@ from redjobs.worker.slots import Running, Slots, shared_file
 CANNOT_IMPORT = 2
 #: The pid of a child that was asked for and is not forked yet.
 UNBORN = 0
+#: A child that has not begun its work so long after its start imports a great deal, or hangs.
+START_SECONDS = 60.0
 _LAST_WORDS_BYTES = 2_000
 #: More deaths than this per child within this time, and the next child has to wait.
 _DEATHS_AT_ONCE = 4
@@ -43,6 +45,8 @@ class Child:
         self.started_at = time.monotonic()
         #: Its app is imported, and it takes jobs.
         self.is_ready = False
+        #: Monotonic time by which it should be; None: that it is not has been said.
+        self.speaks_by: float | None = self.started_at + START_SECONDS
         #: The queues it serves, under which names. A name that lost its lease is followed by another.
         self.lanes: list[tuple[Keys, str]] = []
         #: Why it ends: burst, idle, recycle or told, as it said itself; '' if it said nothing.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redjobs.worker.brood import Child
+from redjobs.worker.brood import START_SECONDS, Child
 from redjobs.worker.options import WorkerOptions
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ logger = logging.getLogger("redjobs.worker")
 
 #: Healthy is who has heard from the server within so many seconds.
 FRESH_SECONDS = 10.0
-#: A child that has not begun its work so long after its start hangs.
-_START_SECONDS = 60.0
 
 
 def serve_health(host: str, port: int, state: Callable[[], dict[str, Any]]) -> ThreadingHTTPServer:
@@ -75,7 +73,7 @@ class Health:
         """
         now = time.monotonic()
         present = [child for child in children if not child.dismissed]
-        at_work = [child for child in present if child.is_ready or now - child.started_at > _START_SECONDS]
+        at_work = [child for child in present if child.is_ready or now - child.started_at > START_SECONDS]
         silent = [child.pid for child in at_work if now - child.slots.answered_at > FRESH_SECONDS]
         self._judged = {
             "healthy": bool(at_work) and not (silent or server_is_gone or stopping),

@@ -179,6 +179,10 @@ class Supervisor:
     def _check(self, child: Child, now: float) -> None:
         if self._stop_at is not None and now > self._stop_at + _LEAVE_SECONDS:
             child.kill("it did not end within the grace")
+        if not child.is_ready and child.speaks_by is not None and now > child.speaks_by:
+            child.speaks_by = None
+            text = "child %d has not begun its work in %g s: its app still imports, or waits for something"
+            logger.warning(text, child.pid, now - child.started_at)
         if now < self._fair_at:
             return
         overran = [job for job in child.slots.running() if job.kill_at is not None and now > job.kill_at]

@@ -472,6 +472,16 @@ def test_a_worker_whose_fork_server_still_imports_can_be_stopped(
     gate.touch()
 
 
+def test_a_child_that_hangs_in_its_import_is_told_of(worker: Start, tmp_path: Path, gate: Path) -> None:
+    (tmp_path / "slow_app.py").write_text(SLOW_IMPORT.format(str(gate)))
+    shorter = {"redjobs.worker.brood.START_SECONDS": 0.5}
+    process = worker(processes=1, apps=("slow_app",), cwd=tmp_path, constants=shorter, fresh=True)
+    process.says("has not begun its work")
+    gate.touch()
+    assert process.stop() == 0
+    assert process.count("has not begun its work") == 1
+
+
 def test_new_code_that_comes_twice_while_it_is_imported_is_served_once(
     queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask, gate: Path
 ) -> None:
