@@ -26,6 +26,8 @@ class Limits:
         self._memory_at = 0.0
         spread = 1 + random.random() * _JITTER
         self._max_jobs = options.max_jobs and round(options.max_jobs * spread)
+        # Downwards: more than this may be what the system ends a process for.
+        self._max_memory = options.max_memory and round(options.max_memory / spread)
 
     def done(self, jobs: int) -> None:
         """So many jobs are over."""
@@ -54,9 +56,9 @@ class Limits:
             return "idle"
         if self._max_jobs is not None and self._jobs >= self._max_jobs:
             return "recycle"
-        if self._options.max_memory is not None and now >= self._memory_at:
+        if self._max_memory is not None and now >= self._memory_at:
             self._memory_at = now + _MEMORY_SECONDS
-            if memory_used() > self._options.max_memory:
+            if memory_used() > self._max_memory:
                 return "recycle"
         return ""
 
