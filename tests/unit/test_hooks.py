@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,3 +138,10 @@ def test_mistakes_are_said_where_they_are_made() -> None:
 
     with pytest.raises(SettingsError, match="a hook of 'dead' cannot be a generator"):
         hooks.add("dead", generator)
+
+
+def test_a_hook_that_leaves_the_program_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = Hooks()
+    hooks.on("claim")(lambda _job: sys.exit("enough"))
+    hooks.fire("claim", "job")
+    assert "a hook of claim failed" in caplog.text
