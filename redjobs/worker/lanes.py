@@ -82,10 +82,21 @@ class Lanes:
         """The lane of a queue."""
         return self._lane_of[queue]
 
+    def served(self, works: list[Work]) -> list[Work]:
+        """Those of queues that are not left alone."""
+        now = time.monotonic()
+        resting = {lane.keys.queue for lane in self._lanes if lane.rests_until > now}
+        return [work for work in works if work.claim.queue not in resting]
+
     def next_open(self) -> Lane | None:
         """The lane to take from next."""
         now = time.monotonic()
         return next((lane for lane in self._order.lanes(self._lanes) if lane.is_open(now)), None)
+
+    def block(self) -> None:
+        """Let a pop wait on each queue, where that can be done."""
+        for lane in [each for each in self._lanes if each.blocks]:
+            self._link.pop(lane.keys, lane.worker)
 
     @property
     def next_at(self) -> float:
@@ -202,9 +213,8 @@ class Lanes:
 
     def _beat(self, upkeep: Upkeep) -> None:
         lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes}, self._outage)
-        for lane in self._lanes:
-            if lane.worker in lapsed:
-                self.renew(lane)
+        for lane in [each for each in self._lanes if each.worker in lapsed]:
+            self.renew(lane)
 
     def _compare(self, lane: Lane) -> None:
         """Give back what stands in our list without our knowledge."""

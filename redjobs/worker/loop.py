@@ -35,6 +35,8 @@ logger = logging.getLogger("redjobs.worker")
 
 #: What is interrupted gets so long to clean up before its job is given back without it.
 _CLEANUP_SECONDS = 1.0
+#: So long the interpreter is left to the thread that was given a lone job, which has to wake up first.
+_YIELD_SECONDS = 50e-6
 
 
 class ClaimLoop:
@@ -148,7 +150,7 @@ class ClaimLoop:
         self._tending.cancel()
         self._lanes.keep_up(ending=self._course.ending)
         self._unsettled += self._bench.collect()
-        settlements = settle(self._unresting(), self._lanes.keys_of, self._registry.codec)
+        settlements = settle(self._lanes.served(self._unsettled), self._lanes.keys_of, self._registry.codec)
         free, ending = self._free(), self._course.ending
         begins = [] if ending else self._lanes.begins()
         lane = self._lanes.next_open() if free > 0 else None
@@ -174,12 +176,6 @@ class ClaimLoop:
             # A script that the server did not know has run behind this take, which stood behind it.
             lane.open = lane.open or bool(gives) or self._went_back
         return True
-
-    def _unresting(self) -> list[Work]:
-        """What is to be settled now: not of a queue that is left alone."""
-        now = time.monotonic()
-        resting = {lane.keys.queue for lane in self._lanes if lane.rests_until > now}
-        return [work for work in self._unsettled if work.claim.queue not in resting]
 
     # Settling ------------------------------------------------------------------------------
 
@@ -247,13 +243,19 @@ class ClaimLoop:
         if free > 0 and self._lanes.next_open() is not None:
             return
         if free > 0:
-            for lane in self._lanes:
-                if lane.blocks:
-                    self._link.pop(lane.keys, lane.worker)
+            self._lanes.block()
         elif self._link.popping:
             self._answers(self._link.unblock())
             return
         self._answers(self._link.wait(max(0.0, self._wake_at(free) - time.monotonic())))
+        if not self._course.ending and (begins := self._lanes.begins()):
+            self._begin_at_once(begins)
+
+    def _begin_at_once(self, begins: list[Begin]) -> None:
+        """These have come to a worker that slept; the next turn looks at all the rest."""
+        for begin, reply in zip(begins, self._link.run_all([each.command for each in begins]), strict=True):
+            self._begun(begin, reply)
+        time.sleep(_YIELD_SECONDS)
 
     def _wake_at(self, free: int) -> float:
         now = time.monotonic()
