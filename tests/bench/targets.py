@@ -123,9 +123,9 @@ def _two_processes(kind: str) -> Callable[[Judge], Answer]:
     def answer(asked: Judge) -> Answer:
         two = Variant(kind=kind, processes=2)
         gain = asked.ours("drain", "rate", two) / asked.ours("drain", "rate", Variant(kind=kind))
-        server = asked.ours("drain", "server_cpu", two)
+        server, workers = asked.ours("drain", "server_cpu", two), asked.ours("drain", "worker_cpu", two)
         limit = server >= _SERVER_FULL
-        note = f", the server's CPU is {server:.0%} busy"
+        note = f"; the server keeps {server:.2f} CPUs busy, the workers {workers:.2f}"
         return f"{gain:.2f} times one{note}", gain >= 1.7 or limit
 
     return answer
