@@ -6,6 +6,7 @@ Where a test has to decide when something goes on, a job waits for a file, its g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import multiprocessing
@@ -274,6 +275,8 @@ def _die(how: str) -> None:
         os._exit(0)
     elif how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "abort":
+        os.abort()
     elif how == "segfault":
         ctypes.string_at(0)
 
@@ -289,13 +292,31 @@ def exhaust_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def use_up_memory() -> None:
+    """Until there is none for anybody in this process, to its last bytes; it stays so."""
+    note("start")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = used + 50_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    for size in (1_000_000, 10_000, 1_000, 100):
+        with contextlib.suppress(MemoryError):
+            while True:
+                _kept.append(b"x" * size)
+    link: object = None
+    with contextlib.suppress(MemoryError):
+        while True:
+            link = (link,)
+            _kept[0] = link
+    raise MemoryError
+
+
 def grow(megabytes: int) -> None:
     """Use more memory, and keep it."""
     _kept.append(b"x" * (megabytes * 1_000_000))
     note("end", megabytes)
 
 
-_kept: list[bytes] = []
+_kept: list[object] = []
 
 
 def take_all_numbers(count: int, gate: str) -> None:
