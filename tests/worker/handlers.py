@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -341,6 +342,13 @@ def fork(text: str = "") -> None:
     child.start()
     child.join()
     note("end", text)
+
+
+def leave_an_orphan(gate: str) -> None:
+    """A process whose parent ends before it does."""
+    command = f"(until [ -e {gate} ]; do sleep 0.01; done) > /dev/null 2>&1 & echo $!"
+    orphan = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    note("end", orphan.stdout.strip())
 
 
 # Jobs that will not let go ------------------------------------------------------------------
