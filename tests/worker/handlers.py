@@ -121,6 +121,30 @@ def record_crashes() -> None:
     note("end", work.claim.crashes)
 
 
+_at_once: list[str] = []
+
+
+def count_at_once(expected: int) -> None:
+    """Writes down how many run at once, itself included, when as many as expected have come."""
+    _at_once.append("one more")
+    deadline = time.monotonic() + 5
+    while len(_at_once) < expected and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    time.sleep(0.001)  # for those that should not have come
+    note("end", len(_at_once))
+    _at_once.pop()
+
+
+async def count_at_once_async(expected: int) -> None:
+    _at_once.append("one more")
+    deadline = time.monotonic() + 5
+    while len(_at_once) < expected and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.sleep(0.001)
+    note("end", len(_at_once))
+    _at_once.pop()
+
+
 def open_gate(gate: str, after: int) -> None:
     """Let those go on that wait for this gate, once so many jobs have started."""
     note("start")
@@ -441,6 +465,10 @@ def sleep_for_ever(text: str = "") -> None:
 
 def modules_loaded(names: list[str]) -> None:
     note("end", ",".join(name for name in names if name in sys.modules))
+
+
+async def event_loop() -> None:
+    note("end", type(asyncio.get_running_loop()).__module__.partition(".")[0])
 
 
 def wait_until_lost(seconds: float) -> None:

@@ -163,7 +163,8 @@ def test_a_running_job_that_is_cancelled_stops_within_a_second_or_so(
     queue: Queue, worker: Start, runs: Runs, gate: Path, station: str
 ) -> None:
     clean_up, options = STATIONS[station]
-    process = worker(processes=1, constants=HASTY, **options)
+    # At its real settings: how often it asks is the promise.
+    process = worker(processes=1, **options)
     job = queue.enqueue(clean_up, str(gate))
     runs.wait("start")
     assert queue.cancel(job.id) is Verdict.RUNNING
