@@ -7,7 +7,9 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from redjobs.commands import BATCH
@@ -87,8 +89,8 @@ class EventLoop(Station):
             if self.around.slots is not None:
                 self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
             if work.handler is not None:
-                coroutine = work.handler.fn(*work.args, **work.kwargs)
-                await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
+                call = partial(work.handler.fn, *work.args, **work.kwargs)
+                await execute_async(work, _Interruptible(work, call), self.around.hooks)
         finally:
             self._ended(work, number)
 
@@ -157,15 +159,24 @@ def _reason_of(cancellation: BaseException) -> BaseException:
     return (cancellation.__cause__ or cancellation).with_traceback(cancellation.__traceback__)
 
 
-class _Interruptible:
-    """Awaits a coroutine; where its task is cancelled for a reason, the coroutine sees the reason."""
+async def _awaiting(made: Awaitable[Any]) -> Any:
+    """A coroutine of a future, or of Cython's coroutine; TypeError where it is nothing such."""
+    return await made
 
-    def __init__(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
+
+class _Interruptible:
+    """Awaits what a call returns; where its task is cancelled for a reason, the coroutine sees the reason.
+
+    The call is made here, for it may raise, too: not every function that is marked as one is `async def`.
+    """
+
+    def __init__(self, work: Work, call: Callable[[], Any]) -> None:
         self._work = work
-        self._coroutine = coroutine
+        self._call = call
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        inner = self._coroutine
+        made = self._call()
+        inner = made if isinstance(made, CoroutineType) else _awaiting(made)
         error: BaseException | None = None
         while True:
             try:

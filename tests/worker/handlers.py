@@ -260,6 +260,18 @@ async def fail_unspeakably_async() -> None:
     raise _Unspeakable
 
 
+def almost_async(how: str) -> object:
+    """What a decorator may make of a coroutine function: marked as one, and not `async def`."""
+    note("start", how)
+    if how == "raises":
+        raise ValueError("no such user")
+    if how == "returns a future":
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(7)
+        return future
+    return how
+
+
 def leave(how: str) -> None:
     """Raise what usually ends a program."""
     note("start", how)
