@@ -446,6 +446,22 @@ def terminate_a_process() -> None:
     process.kill()
 
 
+def _ends_nothing(*_: object) -> None:
+    """A handler of SIGALRM of an app's own."""
+
+
+def change_alarm(how: str) -> None:
+    """Use SIGALRM for something else, and leave it so."""
+    handlers: dict[str, Any] = {"default": signal.SIG_DFL, "ignored": signal.SIG_IGN, "own": _ends_nothing}
+    signal.signal(signal.SIGALRM, handlers[how])
+    note("end", how)
+
+
+def clean_up_with_another_alarm(gate: str) -> None:
+    change_alarm("default")
+    clean_up(gate)
+
+
 def refuse_to_stop(gate: str, text: str = "") -> None:
     """Goes on, whatever it is asked."""
     note("start", text)
