@@ -114,6 +114,15 @@ async def keep_busy(seconds: float) -> None:
     time.sleep(seconds)  # noqa: ASYNC251 - that is the point
 
 
+async def keep_busy_until(gate: str) -> None:
+    """The same until the gate is there, after all others have started."""
+    note("start", "busy")
+    await asyncio.sleep(0.05)
+    note("blocks")
+    wait_for(gate)
+    note("end", "busy")
+
+
 def record_crashes() -> None:
     """Writes down how many workers have crashed while it was running."""
     work = current.get()
