@@ -123,6 +123,8 @@ class EventLoop(Station):
         self.around.wake()
 
     def watch(self, now: float) -> None:
+        if not self.active:
+            return
         if self._has_turned:
             self._has_turned, self._looked_at = False, now
             self._loop.call_soon_threadsafe(self._turns)

@@ -503,7 +503,8 @@ def test_a_child_that_hangs_in_its_import_is_replaced_after_a_while(
     assert process.stop() == 0
 
 
-@pytest.mark.parametrize("preload", PRELOAD)
+@pytest.mark.slow
+@pytest.mark.parametrize("preload", [False, True])
 def test_children_that_all_hang_in_their_import_end_the_worker(
     worker: Start, tmp_path: Path, gate: Path, preload: bool
 ) -> None:
