@@ -27,7 +27,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, Literal, TypeVar
 
-from redjobs.errors import SettingsError
+from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout, SettingsError
 
 logger = logging.getLogger("redjobs.hooks")
 
@@ -92,7 +92,7 @@ class Hooks:
         for fn in self._of_event.get(event, ()):
             try:
                 fn(*facts)
-            except (Exception, SystemExit):
+            except BaseException:
                 logger.exception("a hook of %s failed: %r", event, fn)
 
     @contextlib.contextmanager
@@ -108,7 +108,10 @@ class Hooks:
                 if inspect.isgenerator(started):
                     next(started)
                     entered.append((fn, started))
-            except Exception:
+            except BaseException as error:
+                if _is_the_programs(error, event):
+                    self._leave(event, entered, error)
+                    raise
                 logger.exception("a hook of %s failed: %r", event, fn)
         try:
             yield
@@ -146,3 +149,10 @@ class Hooks:
             except BaseException as error:
                 if error is not inside:
                     logger.exception("a hook of %s failed: %r", event, fn)
+
+
+def _is_the_programs(error: BaseException, event: str) -> bool:
+    """Whether this only happened to pass through a hook: what stops a job, or who enqueues one."""
+    if event == "run":
+        return isinstance(error, JobTimeout | JobCancelled | JobInterrupted)
+    return not isinstance(error, Exception)

@@ -63,8 +63,10 @@ def command(
       redjobs check default --max-late 1000 --min-workers 1
       redjobs check worker
 
-    `check worker`, without a limit, looks whether a worker of this host has heard from the server
-    within the last seconds: for probes of Kubernetes and systemd that run a command.
+    `check worker`, without a limit, looks whether a worker of this host holds a lease (--lease, 15
+    seconds), that is, whether it has reached the server within that time: for probes that run a
+    command. A worker that was killed counts until then, and a process that hangs until the worker
+    replaces it, after a minute at most. The worker's own --health-port knows of both at once.
 
     Exit code 0: all is well, and nothing is printed; 1: one line per violated limit; 3: the
     server does not answer.
@@ -87,7 +89,7 @@ def command(
 
 
 def _check_worker(target: Target, host: str, *, json: bool) -> int:
-    """0 if a worker of this host holds a lease that was just extended."""
+    """0 if a worker of this host holds a lease."""
     leases = [
         worker.lease_left_ms
         for name in target.inspector.queues()

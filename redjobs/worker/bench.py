@@ -82,6 +82,11 @@ class Bench:
             if work.started_at and not work.finished_at
         ]
 
+    def watch(self, now: float) -> None:
+        """Let each station look whether its works keep each other waiting."""
+        for station in self._stations:
+            station.watch(now)
+
     def withdraw(self, before: float | None = None) -> list[Work]:
         """Take back what has not started: everything, or where the oldest waits since `before`."""
         waiting: list[Work] = []

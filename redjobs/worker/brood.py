@@ -25,6 +25,10 @@ CANNOT_IMPORT = 2
 UNBORN = 0
 #: A child that has not begun its work so long after its start imports a great deal, or hangs.
 START_SECONDS = 60.0
+#: And after so long it hangs: it is ended, and counts as one that died at its start.
+HANG_SECONDS = 300.0
+#: What a child that is to say where it hangs gets for that.
+_WORDS_SECONDS = 1.0
 _LAST_WORDS_BYTES = 2_000
 #: More deaths than this per child within this time, and the next child has to wait.
 _DEATHS_AT_ONCE = 4
@@ -59,19 +63,29 @@ class Child:
         self.replaces: Child | None = None
         #: Why it was killed, and the jobs that were the reason.
         self.killed_for = ""
+        self._sent: signal.Signals | None = None
         self.overran: list[Running] = []
         #: As `os.waitpid` gives it; None while it lives.
         self.status: int | None = None
 
-    def kill(self, why: str) -> None:
-        """SIGKILL; `why` becomes part of its obituary."""
-        if self.killed_for:
+    def kill(self, why: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """SIGKILL, or first a SIGABRT, which leaves last words; `why` becomes part of its obituary."""
+        if self._sent in (number, signal.SIGKILL):
             return
-        self.killed_for = why
+        self._sent, self.killed_for = number, self.killed_for or why
         # One that is not forked yet is killed as soon as it is: 0 would be our own process group.
         if self.pid != UNBORN:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
+
+    def hangs_at_its_start(self, now: float) -> bool:
+        """Whether it should have begun its work long ago. Then it is ended, with word of where it hangs."""
+        late = now - self.started_at - HANG_SECONDS
+        if self.is_ready or late < 0:
+            return False
+        number = signal.SIGABRT if late < _WORDS_SECONDS else signal.SIGKILL
+        self.kill(f"it had not begun its work in {HANG_SECONDS:g} s", number)
+        return True
 
     def tell(self, do: str, **more: Any) -> None:
         """Send an order."""
@@ -154,6 +168,9 @@ class Spawner:
     def ears(self) -> list[socket.socket]:
         """What can be read once there is something for `reap`, where SIGCHLD does not say so."""
         return []
+
+    def give_up(self, child: Child) -> None:
+        """This child hangs at its start: the next one shall not wait for what it waits for."""
 
     def renew(self) -> None:
         """From now on, children run the app's newest code."""

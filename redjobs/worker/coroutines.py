@@ -7,7 +7,9 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from redjobs.commands import BATCH
@@ -28,6 +30,12 @@ class EventLoop(Station):
         self._line: deque[Work] = deque()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reporting = False
+        #: Between the claim thread, which postpones, and the loop's, which takes and leaves slots.
+        self._lock = threading.Lock()
+        self._slot_of: dict[tuple[str, str], int] = {}
+        #: Whether the loop has turned since it was looked at.
+        self._has_turned = True
+        self._looked_at = 0.0
         #: When those ended that ended lately. Only its length and its ends are looked at: any thread may.
         self._ends: deque[float] = deque(maxlen=BATCHES * BATCH)
         self._loop = _new_event_loop()
@@ -85,16 +93,20 @@ class EventLoop(Station):
     async def _run(self, work: Work, number: int) -> None:
         try:
             if self.around.slots is not None:
-                self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
+                with self._lock:
+                    self._slot_of[work.key] = number
+                    self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
             if work.handler is not None:
-                coroutine = work.handler.fn(*work.args, **work.kwargs)
-                await execute_async(work, _Interruptible(work, coroutine), self.around.hooks)
+                call = partial(work.handler.fn, *work.args, **work.kwargs)
+                await execute_async(work, _Interruptible(work, call), self.around.hooks)
         finally:
             self._ended(work, number)
 
     def _ended(self, work: Work, number: int) -> None:
         if self.around.slots is not None:
-            self.around.slots.vacate(number)
+            with self._lock:
+                self._slot_of.pop(work.key, None)
+                self.around.slots.vacate(number)
         self._ends.append(work.finished_at)
         self._free_slots.append(number)
         self._tasks.pop(work.key, None)
@@ -109,6 +121,33 @@ class EventLoop(Station):
         # Everything that ends in one turn of the loop is reported together.
         self._reporting = False
         self.around.wake()
+
+    def watch(self, now: float) -> None:
+        if not self.active:
+            return
+        if self._has_turned:
+            self._has_turned, self._looked_at = False, now
+            self._loop.call_soon_threadsafe(self._turns)
+            return
+        # One of them has kept the loop since the last look: what the others wait for is their turn.
+        blocked, self._looked_at = now - self._looked_at, now
+        task = asyncio.current_task(self._loop)
+        culprit = next((key for key, other in list(self._tasks.items()) if other is task), None)
+        if culprit is None:  # a task that a job has started, or a callback: nobody knows whose
+            return
+        for work in list(self.active.values()):
+            if work.key != culprit and work.started_at and work.options.timeout is not None:
+                self._postpone(work, min(blocked, work.options.timeout - work.blocked_seconds))
+
+    def _postpone(self, work: Work, seconds: float) -> None:
+        work.blocked_seconds += seconds
+        with self._lock:
+            number = self._slot_of.get(work.key)
+            if self.around.slots is not None and number is not None:
+                self.around.slots.postpone(number, seconds)
+
+    def _turns(self) -> None:
+        self._has_turned = True
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         # A cancelled job's coroutine sees an ordinary cancellation; other reasons it sees themselves.
@@ -157,15 +196,24 @@ def _reason_of(cancellation: BaseException) -> BaseException:
     return (cancellation.__cause__ or cancellation).with_traceback(cancellation.__traceback__)
 
 
-class _Interruptible:
-    """Awaits a coroutine; where its task is cancelled for a reason, the coroutine sees the reason."""
+async def _awaiting(made: Awaitable[Any]) -> Any:
+    """A coroutine of a future, or of Cython's coroutine; TypeError where it is nothing such."""
+    return await made
 
-    def __init__(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
+
+class _Interruptible:
+    """Awaits what a call returns; where its task is cancelled for a reason, the coroutine sees the reason.
+
+    The call is made here, for it may raise, too: not every function that is marked as one is `async def`.
+    """
+
+    def __init__(self, work: Work, call: Callable[[], Any]) -> None:
         self._work = work
-        self._coroutine = coroutine
+        self._call = call
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        inner = self._coroutine
+        made = self._call()
+        inner = made if isinstance(made, CoroutineType) else _awaiting(made)
         error: BaseException | None = None
         while True:
             try:

@@ -79,6 +79,14 @@ class ForkSpawner(Spawner):
                 server.socket.shutdown(socket.SHUT_WR)
         self._is_outdated = True
 
+    def give_up(self, child: Child) -> None:
+        """It is not forked yet, for the fork server still imports the app: that hangs."""
+        for server in self._servers:
+            if child.channel in server.asked:
+                self._is_outdated = self._is_outdated or server is self._servers[-1]
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(server.pid, signal.SIGKILL)
+
     def reap(self, children: list[Child]) -> None:
         """Give the children that were forked their pids, and those that have ended their status."""
         for server in self._servers:
@@ -130,7 +138,7 @@ class ForkSpawner(Spawner):
         for child in children:
             if child.channel in server.asked:
                 child.fatal = server.fatal
-                child.status = CANNOT_IMPORT << 8
+                child.status = signal.SIGKILL if child.killed_for else CANNOT_IMPORT << 8
 
     @staticmethod
     def _is_orphan(child: Child) -> bool:

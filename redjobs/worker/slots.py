@@ -88,6 +88,11 @@ class Slots:
         memory[byte + 1 : byte + _ID_BYTES] = raw_id[1:]
         memory[byte] = raw_id[0]  # not before: now the slot is taken
 
+    def postpone(self, number: int, seconds: float) -> None:
+        """The job in this slot has so much longer until the child is killed for it."""
+        _, word = self._places[number]
+        self._moments[word + 1] += seconds
+
     def vacate(self, number: int) -> None:
         """The job in this slot is over."""
         byte, word = self._places[number]

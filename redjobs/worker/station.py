@@ -54,6 +54,9 @@ class Station:
         """Raise an exception inside the handler of a running work, if that can be done."""
         raise NotImplementedError
 
+    def watch(self, now: float) -> None:
+        """Called by the claim thread now and then while works run, before they are held to their limits."""
+
     def withdraw(self) -> list[Work]:
         """Take back works that have not started."""
         return []

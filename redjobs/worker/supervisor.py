@@ -185,6 +185,8 @@ class Supervisor:
             logger.warning(text, child.pid, now - child.started_at)
         if now < self._fair_at:
             return
+        if child.hangs_at_its_start(now):
+            self._spawner.give_up(child)
         overran = [job for job in child.slots.running() if job.kill_at is not None and now > job.kill_at]
         if overran:
             child.overran = overran

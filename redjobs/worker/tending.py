@@ -67,6 +67,7 @@ class Tending:
         if now < self._tend_at:
             return []
         self._tend_at = now + TEND_SECONDS
+        self._bench.watch(now)
         self._limit(now)
         waiting = self._bench.withdraw(None if self._course.ending else now - WAIT_SECONDS)
         for work in waiting:
@@ -105,7 +106,7 @@ class Tending:
             limit = work.options.timeout
             if work.interrupted:
                 continue
-            if limit is not None and now > work.started_at + limit:
+            if limit is not None and now > work.started_at + limit + work.blocked_seconds:
                 work.interrupted = True
                 self._bench.interrupt(work, JobTimeout(f"ran longer than its timeout of {limit:g} s"))
             elif stops:

@@ -100,15 +100,23 @@ class Threaded(Station):
 
 
 class MainThread(Threaded):
-    """Plain functions, one at a time, in the process's main thread: signals work there."""
+    """Plain functions, one at a time, in the process's main thread: signals work there.
+
+    An interrupt is a SIGALRM, which ends calls of the system too. A handler may use that signal as well, and
+    leave it changed behind; where it is not ours, it may end the process, and is not sent.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around, threads=1)
         self._running: Work | None = None
+        self._alarm = self._on_alarm
+        self._lock = threading.Lock()
+        #: An exception may be waiting for this thread's next bytecode.
+        self._told = False
 
     def serve(self) -> None:
         """Run works until `stop`. Called in the main thread."""
-        before = signal.signal(signal.SIGALRM, self._on_alarm)
+        before = signal.signal(signal.SIGALRM, self._alarm)
         try:
             self._serve(self._begins, 0)
         finally:
@@ -116,10 +124,29 @@ class MainThread(Threaded):
 
     def _begins(self, work: Work | None) -> None:
         self._running = work
+        if self._told:
+            with self._lock:
+                self._told = False
+                _raise_in(threading.get_ident(), None)
+        # Only here, for each look takes two microseconds.
+        if work is not None and work.options.timeout is not None and not self._hears:
+            signal.signal(signal.SIGALRM, self._alarm)
+
+    @property
+    def _hears(self) -> bool:
+        """Whether a SIGALRM comes to us."""
+        return signal.getsignal(signal.SIGALRM) == self._alarm
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         work.interrupt = exception
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+        main = threading.main_thread().ident or 0
+        if self._hears:
+            signal.pthread_kill(main, signal.SIGALRM)
+            return
+        with self._lock:
+            self._told = True  # first: whoever ends the work now sees it
+            if self._running is work:
+                _raise_in(main, type(exception))
 
     def _on_alarm(self, _signum: int, _frame: Any) -> None:
         work = self._running

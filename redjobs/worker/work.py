@@ -42,6 +42,7 @@ class Work:
 
     __slots__ = (
         "args",
+        "blocked_seconds",
         "cancelled",
         "claim",
         "claimed_at",
@@ -73,6 +74,8 @@ class Work:
         self.claimed_at = time.monotonic()
         self.started_at = 0.0
         self.finished_at = 0.0
+        #: How long another one has kept it from running; not counted, up to its timeout again.
+        self.blocked_seconds = 0.0
         #: What to raise inside the handler, once somebody wants it to stop.
         self.interrupt: BaseException | None = None
         #: Whether somebody has; whether because the worker stops, or because the job was cancelled.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from redis import Redis
 
 import redjobs
-from redjobs import AsyncQueue, Call, Job, Queue, Verdict, call
+from redjobs import AsyncQueue, Call, CurrentJob, Job, JobError, Queue, Verdict, call
 
 queue = Queue("mail", url="redis://localhost")
 own_client = Queue(client=Redis())
@@ -144,6 +144,32 @@ def handlers() -> None:
     unbound.enqueue(7)
     unbound_coroutine.enqueue("https://example.com")
     assert_type(bare.queue, Queue)
+
+
+@redjobs.on("dead")
+def tell_the_team(job: CurrentJob, error: JobError) -> str:
+    return f"{job.name} {job.attempt}: {error.error}"
+
+
+@redjobs.on("run")
+def traced(job: CurrentJob) -> Iterator[None]:
+    yield
+
+
+@redjobs.on("error")
+def measured(job: CurrentJob, exception: BaseException) -> None: ...
+
+
+class Plugin:
+    def success(self, job: CurrentJob, seconds: float) -> None: ...
+
+
+def hooks(job: CurrentJob, error: JobError) -> None:
+    # The decorator leaves a hook what it is.
+    assert_type(tell_the_team(job, error), str)
+    assert_type(traced(job), Iterator[None])
+    redjobs.on("worker_stop")(print)
+    redjobs.add_plugin(Plugin())
 
 
 def the_rest() -> None:

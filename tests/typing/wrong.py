@@ -180,3 +180,10 @@ async def async_handlers() -> None:
     await async_configured.enqueue_in(7, "https://example.com")  # error
     await async_configured.options(prio=3).enqueue("https://example.com")  # error
     await aqueue.enqueue_in(days=3, fn=async_configured, args=(7,))  # error
+
+
+def hooks() -> None:
+    redjobs.on("sucess")(print)  # error
+    redjobs.on("dead")("no function")  # error
+    redjobs.on()  # error
+    redjobs.add_plugin()  # error

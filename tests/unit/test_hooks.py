@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redjobs.errors import SettingsError
+from redjobs.errors import JobTimeout, SettingsError
 from redjobs.hooks import Hooks
 
 
@@ -145,3 +145,38 @@ def test_a_hook_that_leaves_the_program_does_not_end_the_worker(caplog: pytest.L
     hooks.on("claim")(lambda _job: sys.exit("enough"))
     hooks.fire("claim", "job")
     assert "a hook of claim failed" in caplog.text
+
+
+@pytest.mark.parametrize("leaves", [SystemExit, KeyboardInterrupt])
+def test_who_ends_the_program_while_it_enqueues_is_not_held_up(leaves: type[BaseException]) -> None:
+    """A web server's signal handler may raise anywhere, in a hook too."""
+    hooks = Hooks()
+
+    @hooks.on("enqueue")
+    def interrupted(_job: object) -> None:
+        raise leaves
+
+    with pytest.raises(leaves), hooks.around("enqueue", "job"):
+        pytest.fail("it was enqueued")
+
+
+def test_a_timeout_that_hits_a_hook_is_the_jobs() -> None:
+    """And those hooks that were entered before it are left."""
+    hooks = Hooks()
+    heard: list[str] = []
+
+    @hooks.on("run")
+    def watches(_job: object) -> Iterator[None]:
+        try:
+            yield
+        except JobTimeout:
+            heard.append("timeout")
+            raise
+
+    @hooks.on("run")
+    def hangs(_job: object) -> None:
+        raise JobTimeout("ran too long")
+
+    with pytest.raises(JobTimeout), hooks.around("run", "job"):
+        heard.append("inside")
+    assert heard == ["timeout"]

@@ -6,12 +6,14 @@ Where a test has to decide when something goes on, a job waits for a file, its g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -112,11 +114,44 @@ async def keep_busy(seconds: float) -> None:
     time.sleep(seconds)  # noqa: ASYNC251 - that is the point
 
 
+async def keep_busy_until(gate: str) -> None:
+    """The same until the gate is there, after all others have started."""
+    note("start", "busy")
+    await asyncio.sleep(0.05)
+    note("blocks")
+    wait_for(gate)
+    note("end", "busy")
+
+
 def record_crashes() -> None:
     """Writes down how many workers have crashed while it was running."""
     work = current.get()
     assert work is not None
     note("end", work.claim.crashes)
+
+
+_at_once: list[str] = []
+
+
+def count_at_once(expected: int) -> None:
+    """Writes down how many run at once, itself included, when as many as expected have come."""
+    _at_once.append("one more")
+    deadline = time.monotonic() + 5
+    while len(_at_once) < expected and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    time.sleep(0.001)  # for those that should not have come
+    note("end", len(_at_once))
+    _at_once.pop()
+
+
+async def count_at_once_async(expected: int) -> None:
+    _at_once.append("one more")
+    deadline = time.monotonic() + 5
+    while len(_at_once) < expected and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.sleep(0.001)
+    note("end", len(_at_once))
+    _at_once.pop()
 
 
 def open_gate(gate: str, after: int) -> None:
@@ -234,6 +269,18 @@ async def fail_unspeakably_async() -> None:
     raise _Unspeakable
 
 
+def almost_async(how: str) -> object:
+    """What a decorator may make of a coroutine function: marked as one, and not `async def`."""
+    note("start", how)
+    if how == "raises":
+        raise ValueError("no such user")
+    if how == "returns a future":
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(7)
+        return future
+    return how
+
+
 def leave(how: str) -> None:
     """Raise what usually ends a program."""
     note("start", how)
@@ -274,6 +321,8 @@ def _die(how: str) -> None:
         os._exit(0)
     elif how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "abort":
+        os.abort()
     elif how == "segfault":
         ctypes.string_at(0)
 
@@ -289,13 +338,31 @@ def exhaust_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def use_up_memory() -> None:
+    """Until there is none for anybody in this process, to its last bytes; it stays so."""
+    note("start")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = used + 50_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    for size in (1_000_000, 10_000, 1_000, 100):
+        with contextlib.suppress(MemoryError):
+            while True:
+                _kept.append(b"x" * size)
+    link: object = None
+    with contextlib.suppress(MemoryError):
+        while True:
+            link = (link,)
+            _kept[0] = link
+    raise MemoryError
+
+
 def grow(megabytes: int) -> None:
     """Use more memory, and keep it."""
     _kept.append(b"x" * (megabytes * 1_000_000))
     note("end", megabytes)
 
 
-_kept: list[bytes] = []
+_kept: list[object] = []
 
 
 def take_all_numbers(count: int, gate: str) -> None:
@@ -320,6 +387,13 @@ def fork(text: str = "") -> None:
     child.start()
     child.join()
     note("end", text)
+
+
+def leave_an_orphan(gate: str) -> None:
+    """A process whose parent ends before it does."""
+    command = f"(until [ -e {gate} ]; do sleep 0.01; done) > /dev/null 2>&1 & echo $!"
+    orphan = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    note("end", orphan.stdout.strip())
 
 
 # Jobs that will not let go ------------------------------------------------------------------
@@ -381,6 +455,22 @@ def terminate_a_process() -> None:
     process.kill()
 
 
+def _ends_nothing(*_: object) -> None:
+    """A handler of SIGALRM of an app's own."""
+
+
+def change_alarm(how: str) -> None:
+    """Use SIGALRM for something else, and leave it so."""
+    handlers: dict[str, Any] = {"default": signal.SIG_DFL, "ignored": signal.SIG_IGN, "own": _ends_nothing}
+    signal.signal(signal.SIGALRM, handlers[how])
+    note("end", how)
+
+
+def clean_up_with_another_alarm(gate: str) -> None:
+    change_alarm("default")
+    clean_up(gate)
+
+
 def refuse_to_stop(gate: str, text: str = "") -> None:
     """Goes on, whatever it is asked."""
     note("start", text)
@@ -412,6 +502,10 @@ def sleep_for_ever(text: str = "") -> None:
 
 def modules_loaded(names: list[str]) -> None:
     note("end", ",".join(name for name in names if name in sys.modules))
+
+
+async def event_loop() -> None:
+    note("end", type(asyncio.get_running_loop()).__module__.partition(".")[0])
 
 
 def wait_until_lost(seconds: float) -> None:

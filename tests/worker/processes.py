@@ -32,15 +32,16 @@ class Starter(Protocol):
 
 
 class Interpreters:
-    """Each worker is a Python of its own, and so are its children."""
+    """Each worker is a Python of its own, and so are its children. `before`: what starts it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *before: str) -> None:
+        self._before = before
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, told: dict[str, Any], env: dict[str, str], cwd: Path, log: IO[bytes]) -> int:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.worker.launch", json.dumps(told)],
+            [*self._before, sys.executable, "-m", "tests.worker.launch", json.dumps(told)],
             cwd=cwd,
             env=os.environ | {"PYTHONPATH": path} | env,
             stdin=subprocess.DEVNULL,

@@ -194,6 +194,17 @@ def test_check_worker_knows_this_hosts_worker(worker: Start, server: Server, que
     assert process.stop() == 0
 
 
+def test_check_worker_knows_within_the_lease_that_a_worker_was_killed(
+    worker: Start, server: Server, queue: Queue
+) -> None:
+    cli = Cli(server, queue.keys)
+    process = worker(processes=1, lease=1.0, prefix=queue.keys.prefix)
+    wait_until(lambda: cli("check", "worker", code=None).exit_code == 0, timeout=20)
+    process.destroy()
+    wait_until(lambda: cli("check", "worker", code=None).exit_code == 1)
+    assert "its lease has run out" in cli("check", "worker", code=1).stdout
+
+
 # A fork server --------------------------------------------------------------------------------
 
 

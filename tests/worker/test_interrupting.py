@@ -104,6 +104,38 @@ def test_what_a_coroutine_has_started_ends_with_it(
     assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
 
 
+@pytest.mark.parametrize("how", ["default", "ignored", "own"])
+def test_a_timeout_holds_whatever_the_job_before_has_made_of_the_alarm(
+    queue: Queue, worker: Start, runs: Runs, how: str
+) -> None:
+    process = worker(processes=1)
+    queue.enqueue(handlers.change_alarm, how)
+    runs.wait("end", how)
+    job = queue.options(timeout=0.3, max_attempts=1).enqueue(handlers.sleep_for_ever)
+    wait_until(lambda: is_dead(queue, job.id))
+    assert queue.get(job.id).errors[-1].error == "JobTimeout: ran longer than its timeout of 0.3 s"
+    assert process.count("died") == 0, "it slept in its process' main thread, and was interrupted there"
+
+
+def test_a_job_that_uses_the_alarm_itself_can_be_stopped_and_ends_no_process(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1)
+    timed = queue.options(timeout=0.3, max_attempts=1).enqueue(
+        handlers.clean_up_with_another_alarm, str(gate)
+    )
+    runs.wait("cleanup", "JobTimeout", job_id=timed.id)
+    wait_until(lambda: is_dead(queue, timed.id))
+    # So it is left; and this one has no timeout.
+    cancelled = queue.enqueue(handlers.clean_up, str(gate))
+    runs.wait("start", job_id=cancelled.id)
+    queue.cancel(cancelled.id)
+    runs.wait("cleanup", "JobCancelled")
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    assert process.count("died") == 0
+
+
 @pytest.mark.slow
 def test_who_slept_with_a_timeout_of_two_seconds_is_gone_within_three(
     queue: Queue, worker: Start, runs: Runs
@@ -163,7 +195,8 @@ def test_a_running_job_that_is_cancelled_stops_within_a_second_or_so(
     queue: Queue, worker: Start, runs: Runs, gate: Path, station: str
 ) -> None:
     clean_up, options = STATIONS[station]
-    process = worker(processes=1, constants=HASTY, **options)
+    # At its real settings: how often it asks is the promise.
+    process = worker(processes=1, **options)
     job = queue.enqueue(clean_up, str(gate))
     runs.wait("start")
     assert queue.cancel(job.id) is Verdict.RUNNING

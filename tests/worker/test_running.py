@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_threads_run_plain_functions_at_the_same_time(
     queue.enqueue(handlers.open_gate, str(gate), 3)
     burst(threads=4)
     assert runs.count("end") == 4
+
+
+@pytest.mark.parametrize("handler", [handlers.count_at_once, handlers.count_at_once_async])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_never_more_run_at_once_than_was_said(
+    queue: Queue, burst: Burst, runs: Runs, handler: Callable[[int], object], at_once: int
+) -> None:
+    """And as many as that: the first of them wait for each other."""
+    queue.enqueue_many(call(handler, at_once) for _ in range(at_once))
+    # Short ones, of which a worker takes many at a time.
+    queue.enqueue_many(call(handler, 0) for _ in range(30 * at_once))
+    burst(threads=at_once, concurrency=at_once)
+    counts = [int(text) for text in runs.texts()]
+    assert len(counts) == 31 * at_once
+    assert max(counts) == at_once
 
 
 def test_coroutines_run_at_the_same_time(queue: Queue, burst: Burst, runs: Runs, gate: Path) -> None:

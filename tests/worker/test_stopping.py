@@ -17,7 +17,7 @@ from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Start, is_gone
-from tests.worker.processes import is_running
+from tests.worker.processes import HANDLERS, is_running
 from tests.worker.runs import Runs
 
 
@@ -456,6 +456,13 @@ def test_a_child_that_dies_while_its_successor_starts_has_one_successor(
     assert len(process.children()) == 1
 
 
+HANGS_ONCE = """
+import pathlib, time
+came = pathlib.Path({!r})
+if not came.exists():
+    came.touch()
+    time.sleep(60)
+"""
 SLOW_IMPORT = "from tests.worker.handlers import wait_for\nwait_for({!r})\n"
 
 
@@ -480,6 +487,33 @@ def test_a_child_that_hangs_in_its_import_is_told_of(worker: Start, tmp_path: Pa
     gate.touch()
     assert process.stop() == 0
     assert process.count("has not begun its work") == 1
+
+
+@pytest.mark.parametrize("preload", PRELOAD)
+def test_a_child_that_hangs_in_its_import_is_replaced_after_a_while(
+    queue: Queue, worker: Start, tmp_path: Path, gate: Path, runs: Runs, preload: bool
+) -> None:
+    """What it waits for may come to the next one."""
+    (tmp_path / "hangs_once.py").write_text(HANGS_ONCE.format(str(gate)))
+    apps, shorter = ("hangs_once", HANDLERS), {"redjobs.worker.brood.HANG_SECONDS": 2.5}
+    process = worker(fresh=True, processes=1, preload=preload, apps=apps, cwd=tmp_path, constants=shorter)
+    process.says("died: killed by", "it had not begun its work in 2.5 s")
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    assert process.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preload", [False, True])
+def test_children_that_all_hang_in_their_import_end_the_worker(
+    worker: Start, tmp_path: Path, gate: Path, preload: bool
+) -> None:
+    (tmp_path / "slow_app.py").write_text(SLOW_IMPORT.format(str(gate)))
+    apps, shorter = ("slow_app",), {"redjobs.worker.brood.HANG_SECONDS": 2.5}
+    process = worker(fresh=True, processes=3, preload=preload, apps=apps, cwd=tmp_path, constants=shorter)
+    assert process.wait(20) == 1
+    assert process.count("stops: 3 children in a row died at their start") == 1
+    assert preload or process.count("slow_app.py", "line 2 in <module>") >= 1, "where it hangs"
 
 
 def test_new_code_that_comes_twice_while_it_is_imported_is_served_once(

@@ -1,0 +1,125 @@
+"""The event loop on which coroutines run: which one it is, and what they do to each other there."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from redjobs import Queue, State
+from redjobs.registry import registry
+from redjobs.worker.apps import import_apps
+from tests.servers import Server
+from tests.waiting import wait_until
+from tests.worker import handlers
+from tests.worker.conftest import Burst, Start
+from tests.worker.processes import HANDLERS
+from tests.worker.runs import Runs
+
+pytestmark = pytest.mark.timeout(30, method="thread")
+
+
+@pytest.fixture
+def server(valkey: Server) -> Server:
+    return valkey
+
+
+def test_uvloop_is_used_where_it_is_installed(queue: Queue, burst: Burst, runs: Runs) -> None:
+    pytest.importorskip("uvloop")
+    queue.enqueue(handlers.event_loop)
+    burst()
+    assert runs.texts() == ["uvloop"]
+
+
+def test_asyncios_own_loop_is_used_where_uvloop_is_not(
+    queue: Queue, burst: Burst, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    queue.enqueue(handlers.event_loop)
+    burst()
+    assert runs.texts() == ["asyncio"]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("raises", "ValueError: no such user"), ("returns nothing such", "TypeError: ")]
+)
+def test_what_is_only_marked_as_a_coroutine_function_fails_like_others(
+    queue: Queue, burst: Burst, runs: Runs, monkeypatch: pytest.MonkeyPatch, how: str, said: str
+) -> None:
+    """As `inspect.markcoroutinefunction` does."""
+    job = queue.options(max_attempts=2, backoff=0).enqueue(handlers.almost_async, how)
+    import_apps([HANDLERS])
+    monkeypatch.setattr(registry.get("tests.worker.handlers:almost_async"), "is_async", True)
+    assert burst() == 2
+    assert runs.count("start") == 2
+    found = queue.get(job.id)
+    assert (found.state, found.attempt) == (State.DEAD, 2)
+    assert found.errors[-1].error.startswith(said)
+
+
+def test_what_returns_a_future_is_awaited(
+    queue: Queue, burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue.options(result_ttl=60).enqueue(handlers.almost_async, "returns a future")
+    import_apps([HANDLERS])
+    monkeypatch.setattr(registry.get("tests.worker.handlers:almost_async"), "is_async", True)
+    assert burst() == 0
+    assert queue.result(job.id) == 7
+
+
+# Coroutines that keep each other waiting -------------------------------------------------------
+
+
+def test_who_waits_for_its_turn_is_not_charged_with_the_time(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1)
+    timed = queue.options(timeout=2.0, max_attempts=1, result_ttl=60)
+    others = [timed.enqueue(handlers.wait_async, str(gate), "waits") for _ in range(3)]
+    runs.wait("start", "waits", times=3)
+    queue.enqueue(handlers.keep_busy_until, str(gate))
+    runs.wait("blocks")
+    blocked_at = time.monotonic()
+    # Past the time at which the process would be killed, too.
+    wait_until(lambda: time.monotonic() > blocked_at + 2.6)
+    gate.touch()
+    for job in others:
+        wait_until(partial(is_completed, queue, job.id), description="it had no time to run, and has it now")
+    assert process.count("died") == 0
+
+
+def test_who_blocks_the_loop_is_killed_for_its_own_timeout_and_nobody_else_is_charged(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1)
+    timed = queue.options(timeout=1.0, max_attempts=1, result_ttl=60)
+    other = timed.enqueue(handlers.wait_for_nth, str(gate))
+    runs.wait("start", job_id=other.id)
+    culprit = timed.enqueue(handlers.keep_busy_until, str(gate))
+    wait_until(lambda: queue.get(culprit.id).state is State.DEAD)
+    assert "JobTimeout" in queue.get(culprit.id).errors[-1].error
+    (_, again) = runs.wait("start", job_id=other.id, times=2)
+    assert again.attempt == 1
+    Path(f"{gate}2").touch()
+    wait_until(partial(is_completed, queue, other.id))
+    assert process.count("died", culprit.id) == 1
+
+
+def test_a_loop_that_is_blocked_for_good_does_not_outlive_its_neighbours_timeouts_by_much(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    """Nobody has said how long the one that blocks it may run."""
+    worker(processes=1)
+    other = queue.options(timeout=0.5, max_attempts=1).enqueue(handlers.wait_async, str(gate), "waits")
+    runs.wait("start", "waits")
+    queue.enqueue(handlers.keep_busy_until, str(gate))
+    wait_until(lambda: queue.get(other.id).state is State.DEAD)
+    gate.touch()
+    runs.wait("end", "busy")
+
+
+def is_completed(queue: Queue, job_id: str) -> bool:
+    return queue.get(job_id).state is State.COMPLETED
