@@ -68,6 +68,11 @@ class Child:
         #: As `os.waitpid` gives it; None while it lives.
         self.status: int | None = None
 
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return "a child that was not forked yet" if self.pid == UNBORN else f"child {self.pid}"
+
     def kill(self, why: str, number: signal.Signals = signal.SIGKILL) -> None:
         """SIGKILL, or first a SIGABRT, which leaves last words; `why` becomes part of its obituary."""
         if self._sent in (number, signal.SIGKILL):

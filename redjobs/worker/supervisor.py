@@ -181,8 +181,8 @@ class Supervisor:
             child.kill("it did not end within the grace")
         if not child.is_ready and child.speaks_by is not None and now > child.speaks_by:
             child.speaks_by = None
-            text = "child %d has not begun its work in %g s: its app still imports, or waits for something"
-            logger.warning(text, child.pid, now - child.started_at)
+            text = "%s has not begun its work in %g s: its app still imports, or waits for something"
+            logger.warning(text, child.name, now - child.started_at)
         if now < self._fair_at:
             return
         if child.hangs_at_its_start(now):
@@ -221,7 +221,7 @@ class Supervisor:
                 self._give_up("", code=2)
         else:
             words = child.last_words()
-            logger.error("child %d died: %s%s", child.pid, child.obituary(), words and "\n" + words)
+            logger.error("%s died: %s%s", child.name, child.obituary(), words and "\n" + words)
         self._false_starts += not child.is_ready
         if self._false_starts >= _MOST_FALSE_STARTS and not self._was_ready:
             self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
