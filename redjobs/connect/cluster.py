@@ -25,7 +25,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from redjobs.connect.asking import ask
+from redjobs.connect.asking import ask, is_refusal
 from redjobs.connect.seeking import Elsewhere, Finder
 from redjobs.manyhosts import Address, Hosts
 
@@ -93,7 +93,7 @@ class Topology:
             try:
                 self._ranges = self._ask(address)
             except redis.RedisError as error:
-                problem = error
+                problem = error if not is_refusal(problem) else problem
                 if isinstance(error, redis.AuthenticationError):
                     break
                 continue
@@ -103,7 +103,7 @@ class Topology:
             raise problem
         raise redis.ConnectionError(
             f"no node of the cluster at {self._hosts} says who has which slot: {problem}"
-        )
+        ) from problem
 
     def _ask(self, address: Address) -> list[tuple[int, int, Address]]:
         ranges = []

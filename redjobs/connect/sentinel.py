@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from redis.exceptions import MasterDownError, ResponseError
 
-from redjobs.connect.asking import ask
+from redjobs.connect.asking import ask, is_refusal
 from redjobs.connect.seeking import Elsewhere
 from redjobs.errors import ServerUnavailable
 from redjobs.manyhosts import Address, Hosts
@@ -55,7 +55,7 @@ class Sentinels:
             try:
                 found = self._ask(address)
             except redis.RedisError as error:
-                problem = error if not isinstance(problem, redis.AuthenticationError) else problem
+                problem = error if not is_refusal(problem) else problem
                 continue
             if found is not None:
                 self._addresses = (address, *(other for other in self._addresses if other != address))
@@ -64,7 +64,9 @@ class Sentinels:
         if isinstance(problem, redis.AuthenticationError):
             raise problem
         if problem is not None:
-            raise redis.ConnectionError(f"no Sentinel of {self._hosts} names a primary: {problem}")
+            raise redis.ConnectionError(
+                f"no Sentinel of {self._hosts} names a primary: {problem}"
+            ) from problem
         raise UnknownPrimary(f"the Sentinels at {self._hosts} watch no primary named {self._hosts.service!r}")
 
     def is_stale(self) -> bool:
