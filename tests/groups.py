@@ -219,6 +219,13 @@ class Cluster:
                 return next(node for node in self.nodes if node.port == primary[1])
         raise AssertionError(f"nobody serves {key}")
 
+    def has_lost(self, node: Node, key: str) -> bool:
+        """Whether all others say that it is not this node any more that serves the key."""
+        slot = key_slot(key.encode())
+        others = [one for one in self.nodes if one is not node and one.process.poll() is None]
+        told = [each for one in others for each in self._ask(one, "CLUSTER SLOTS")]
+        return node.port not in {primary[1] for start, end, primary, *_ in told if start <= slot <= end}
+
     def replica_of(self, node: Node) -> Node:
         """Its replica."""
         found: list[Any] = [(one, one.client().info("replication")) for one in self.nodes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -68,6 +69,17 @@ class Sentinels:
                 f"no Sentinel of {self._hosts} names a primary: {problem}"
             ) from problem
         raise UnknownPrimary(f"the Sentinels at {self._hosts} watch no primary named {self._hosts.service!r}")
+
+    def doubts(self, address: Address, _seconds: float) -> bool:
+        """Whether a reply may be of a primary that is none any more: asked too long ago, or known by now."""
+        return self.is_stale() or not self.is_home(address)
+
+    def denies(self, address: Address) -> bool:
+        """Ask again, unless that was done just now. Nobody denies anything where no Sentinel answers."""
+        if self.is_stale():
+            with contextlib.suppress(redis.ConnectionError):
+                self.find()
+        return not self.is_home(address)
 
     def is_stale(self) -> bool:
         """Whether Sentinels were asked longer ago than a second."""
