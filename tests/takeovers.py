@@ -187,20 +187,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.takeovers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="times for each way (5)")
     rounds = parser.parse_args().rounds
-    print(
-        "| the primary: | `wait_replicas` | lost | not accepted, and said so |\n|---|---|---|---|", flush=True
-    )
+    print("| the primary: | set | lost | not accepted, and said so |\n|---|---|---|---|", flush=True)
     for way in WAYS:
-        for replicas in (0, 1):
+        for setting in SETTINGS:
             loss = Loss()
-            told = [measure(way, replicas, loss) for _ in range(rounds)]
+            told = [measure(way, setting, loss) for _ in range(rounds)]
             said = (
                 f"{sum(each.not_replicated for each in told):,} not replicated, "
                 f"{sum(each.unknown for each in told):,} unknown, "
                 f"{sum(each.refused for each in told):,} refused"
             )
             lost = f"{loss.lost:,} of {loss.accepted:,}"
-            print(f"| {way.name} | {replicas or 'no'} | {lost} | {said} |", flush=True)
+            print(f"| {way.name} | {setting.name} | {lost} | {said} |", flush=True)
 
 
 if __name__ == "__main__":
