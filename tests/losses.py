@@ -95,9 +95,9 @@ class Loss:
     #: How long before the kill the oldest lost job had been accepted.
     oldest_s: float = 0.0
 
-    def count(self, server: Server, accepted: list[tuple[str, float]], killed_at: float) -> None:
+    def count(self, client: redis.Redis, accepted: list[tuple[str, float]], killed_at: float) -> None:
         """Look for all jobs of a round."""
-        queue = Queue(client=server.client())
+        queue = Queue(client=client)
         asked = queue.redis.pipeline(transaction=False)
         for job_id, _ in accepted:
             asked.exists(queue.keys.job(job_id))
@@ -171,9 +171,9 @@ class Trial:
         if logs:
             shutil.copytree(home, copy)
             cut_to_synced(copy, notes, logs[0].stat().st_ino)
-        self._look(home, lambda again: self.killed.count(again, jobs, killed_at))
+        self._look(home, lambda again: self.killed.count(again.client(), jobs, killed_at))
         if logs:
-            self._look(copy, lambda again: self.power.count(again, jobs, killed_at))
+            self._look(copy, lambda again: self.power.count(again.client(), jobs, killed_at))
 
     def _begin(self, home: Path, env: dict[str, str]) -> tuple[Server, list[int]]:
         """A server with these variables, and the processes to kill."""

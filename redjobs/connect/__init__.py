@@ -31,6 +31,7 @@ from redis.retry import Retry
 
 from redjobs import embedded
 from redjobs.connect import seeking
+from redjobs.connect.asking import chain
 from redjobs.connect.cluster import (
     AsyncClusterClient,
     ClusterClient,
@@ -41,7 +42,7 @@ from redjobs.connect.cluster import (
     near,
 )
 from redjobs.connect.own import AsyncEmbeddedConnection, EmbeddedConnection
-from redjobs.connect.patience import LOST, PatientAsyncRetry, PatientRetry, chain
+from redjobs.connect.patience import LOST, PatientAsyncRetry, PatientRetry
 from redjobs.connect.sentinel import Sentinels
 from redjobs.errors import ServerUnavailable, SettingsError
 from redjobs.settings import INSECURE_TLS, Server, embedded_is_installed, redact

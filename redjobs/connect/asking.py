@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,22 @@ from redjobs.manyhosts import Address
 
 #: One that does not answer shall not use up anybody's patience: there are others.
 _TIMEOUT_S = 1.0
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """The error, what it was made of, and what redis-py had made that of."""
+    found: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None:
+        found += [each] if each.__context__ is None else [each, each.__context__]
+        each = each.__cause__
+    return found
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether one side does not trust the other, which another attempt would only repeat."""
+    refusals = (redis.AuthenticationError, ssl.SSLCertVerificationError)
+    return error is not None and any(isinstance(each, refusals) for each in chain(error))
 
 
 def ask(address: Address, options: Mapping[str, Any], *words: str) -> Any:

@@ -7,6 +7,7 @@ again when a node sends them away. So what talks to one queue need not know that
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -25,12 +26,14 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from redjobs.connect.asking import ask
+from redjobs.connect.asking import ask, is_refusal
 from redjobs.connect.seeking import Elsewhere, Finder
 from redjobs.manyhosts import Address, Hosts
 
 #: What is told as it is: trying again does not help.
 _NOT_ALLOWED = (redis.AuthenticationError, NoPermissionError)
+#: A reply that took longer may be of a node whose replica has taken over. Longer than workers block.
+_SLOW_S = 1.25
 #: Connections that are made together read the map of the slots once.
 _FRESH_S = 0.1
 
@@ -58,11 +61,22 @@ class Topology:
     def home_of(self, slot: int) -> Address:
         """The node of a slot. Asks a node, unless that was done just now."""
         self._refresh()
-        for first, last, address in self._ranges:
-            if first <= slot <= last:
-                self._check(address)
-                return address
-        raise NotServed(f"no node of the cluster at {self._hosts} serves the slot {slot}")
+        address = self._named(slot)
+        if address is None:
+            raise NotServed(f"no node of the cluster at {self._hosts} serves the slot {slot}")
+        self._check(address)
+        return address
+
+    def successor(self, slot: int, address: Address) -> Address | None:
+        """Who has a slot instead of this node, as another one says; None: nobody, as far as is known."""
+        with contextlib.suppress(redis.RedisError):
+            self._refresh(besides=address)
+            named = self._named(slot)
+            return None if named == address else named
+        return None
+
+    def _named(self, slot: int) -> Address | None:
+        return next((address for first, last, address in self._ranges if first <= slot <= last), None)
 
     def failed(self, address: Address, seconds: float) -> None:
         """It did not answer, which took so long: for as long it is not tried again.
@@ -83,17 +97,20 @@ class Topology:
             return self._teller or self._hosts.addresses[0]
         return random.choice(sorted(primaries))
 
-    def _refresh(self) -> None:
-        if time.monotonic() < self._read_at + _FRESH_S:
+    def _refresh(self, besides: Address | None = None) -> None:
+        if time.monotonic() < self._read_at + _FRESH_S and (besides is None or besides != self._teller):
             return
         problem: Exception | None = None
         known = {address for _, _, address in self._ranges}
         # In any order: a node that is cut off from the others answers, too, and is not to be asked for ever.
-        for address in dict.fromkeys((*random.sample(sorted(known), len(known)), *self._hosts.addresses)):
+        others = dict.fromkeys((*random.sample(sorted(known), len(known)), *self._hosts.addresses))
+        if besides is not None:
+            others.pop(besides, None)
+        for address in others:
             try:
                 self._ranges = self._ask(address)
             except redis.RedisError as error:
-                problem = error
+                problem = error if not is_refusal(problem) else problem
                 if isinstance(error, redis.AuthenticationError):
                     break
                 continue
@@ -103,7 +120,7 @@ class Topology:
             raise problem
         raise redis.ConnectionError(
             f"no node of the cluster at {self._hosts} says who has which slot: {problem}"
-        )
+        ) from problem
 
     def _ask(self, address: Address) -> list[tuple[int, int, Address]]:
         ranges = []
@@ -137,6 +154,18 @@ class SlotFinder:
     def failed(self, address: Address, seconds: float) -> None:
         """It did not answer, which took so long."""
         self._topology.failed(address, seconds)
+
+    def doubts(self, _address: Address, seconds: float) -> bool:
+        """Whether the node stood still for so long that its replica may have taken over."""
+        return self._slot is not None and seconds > _SLOW_S
+
+    def denies(self, address: Address) -> bool:
+        """Ask another node. Nobody denies anything where none answers."""
+        assert self._slot is not None
+        successor = self._topology.successor(self._slot, address)
+        if successor is not None:
+            self._hint = self._home = successor
+        return successor is not None
 
     def is_stale(self) -> bool:
         """Never: nodes themselves say when they are the wrong ones."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff
 from redis.retry import Retry
 
+from redjobs.connect.asking import chain, is_refusal
 from redjobs.connect.cluster import NotServed
 from redjobs.errors import ServerUnavailable
 
@@ -26,11 +26,6 @@ PATIENCE_S = 10.0
 T = TypeVar("T")
 
 
-def chain(error: BaseException) -> list[BaseException]:
-    """The error and what redis-py had made it of."""
-    return [each for each in (error, error.__cause__, error.__context__) if each is not None]
-
-
 # Read-only is what a former primary says after a failover: the name leads to the new one.
 LOST = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError)
 # Versions before 6 try a connection again only for errors of the operating system.
@@ -39,8 +34,7 @@ _RETRIED: Any = (*LOST, OSError)
 
 def _hopeless(error: Exception) -> bool:
     """Errors that another attempt would only repeat."""
-    hopeless = (redis.AuthenticationError, ServerUnavailable, ssl.SSLCertVerificationError)
-    return any(isinstance(each, hopeless) for each in chain(error))
+    return is_refusal(error) or any(isinstance(each, ServerUnavailable) for each in chain(error))
 
 
 class Patience:

@@ -12,9 +12,9 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import redis
 from redis import connection as sync_connection
@@ -22,6 +22,11 @@ from redis.asyncio import connection as async_connection
 from redis.exceptions import ResponseError
 
 from redjobs.manyhosts import Address
+
+#: What is said of a reply that came too late.
+_VOID = "another server has taken over while this one stood still"
+
+T = TypeVar("T")
 
 
 class Elsewhere(redis.ConnectionError):
@@ -37,6 +42,13 @@ class Finder(Protocol):
     def failed(self, address: Address, seconds: float) -> None:
         """Nobody answers there; to learn that took so long."""
 
+    def doubts(self, address: Address, seconds: float) -> bool:
+        """Whether to ask about a reply that took so long: who stood still until another server took over
+        carries out what it has got meanwhile, and forgets it when it is told. Asks nobody."""
+
+    def denies(self, address: Address) -> bool:
+        """Ask: whether such a reply is void, as the server is another one now."""
+
     def is_stale(self) -> bool:
         """Whether what is known is so old that `find` should be called, though nothing has happened."""
 
@@ -49,8 +61,14 @@ class Finder(Protocol):
 
 class _Watching:
     _finder: Finder
+    _ready = False
+    _sent_at = 0.0
     host: str
     port: int
+
+    def _is_doubtful(self) -> bool:
+        """Whether the reply that was just read may be of a server that is none any more."""
+        return self._ready and self._finder.doubts((self.host, self.port), time.monotonic() - self._sent_at)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
@@ -69,7 +87,6 @@ class _Seeking(_Watching):
     def __init__(self, *, finder: Finder, **options: Any) -> None:
         super().__init__(**options)
         self._finder = finder
-        self._ready = False
 
     def connect(self: Any) -> None:
         super().connect()  # type: ignore[misc]
@@ -91,12 +108,17 @@ class _Seeking(_Watching):
             if not self._finder.is_home((self.host, self.port)):
                 self.disconnect()
                 raise Elsewhere("another server has taken over")
+        self._sent_at = time.monotonic()
         super().send_packed_command(*args, **options)  # type: ignore[misc]
 
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
         try:
             with self._watched():
-                return super().read_response(*args, **options)  # type: ignore[misc]
+                reply = super().read_response(*args, **options)  # type: ignore[misc]
+            if self._is_doubtful() and self._finder.denies((self.host, self.port)):
+                self.disconnect()
+                raise Elsewhere(_VOID)
+            return reply
         except ResponseError as error:
             elsewhere = self._finder.sent_away(error)
             if elsewhere is None:
@@ -117,7 +139,6 @@ class _AsyncSeeking(_Watching):
     def __init__(self, *, finder: Finder, **options: Any) -> None:
         super().__init__(**options)
         self._finder = finder
-        self._ready = False
 
     async def connect(self: Any) -> None:
         await super().connect()  # type: ignore[misc]
@@ -125,7 +146,7 @@ class _AsyncSeeking(_Watching):
 
     async def _connect(self: Any) -> None:
         self._ready = False
-        self.host, self.port = await _find(self._finder)
+        self.host, self.port = await _elsewhere(self._finder.find)
         with self._watched():
             await super()._connect()  # type: ignore[misc]
 
@@ -133,16 +154,21 @@ class _AsyncSeeking(_Watching):
         if self.is_connected and self._ready:
             if self._finder.is_stale():
                 with contextlib.suppress(redis.ConnectionError):
-                    await _find(self._finder)
+                    await _elsewhere(self._finder.find)
             if not self._finder.is_home((self.host, self.port)):
                 await self.disconnect(nowait=True)
                 raise Elsewhere("another server has taken over")
+        self._sent_at = time.monotonic()
         await super().send_packed_command(*args, **options)  # type: ignore[misc]
 
     async def read_response(self: Any, *args: Any, **options: Any) -> Any:
         try:
             with self._watched():
-                return await super().read_response(*args, **options)  # type: ignore[misc]
+                reply = await super().read_response(*args, **options)  # type: ignore[misc]
+            if self._is_doubtful() and await _elsewhere(self._finder.denies, (self.host, self.port)):
+                await self.disconnect(nowait=True)
+                raise Elsewhere(_VOID)
+            return reply
         except ResponseError as error:
             elsewhere = self._finder.sent_away(error)
             if elsewhere is None:
@@ -151,11 +177,11 @@ class _AsyncSeeking(_Watching):
             raise elsewhere from error
 
 
-async def _find(finder: Finder) -> Address:
+async def _elsewhere(ask: Callable[..., T], *args: Any) -> T:
     # A thread of its own: asyncio's shared ones may all be waiting for this connection.
     threads = ThreadPoolExecutor(1)
     try:
-        return await asyncio.get_running_loop().run_in_executor(threads, finder.find)
+        return await asyncio.get_running_loop().run_in_executor(threads, ask, *args)
     finally:
         threads.shutdown(wait=False)
 

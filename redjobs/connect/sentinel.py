@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import redis
 from redis.exceptions import MasterDownError, ResponseError
 
-from redjobs.connect.asking import ask
+from redjobs.connect.asking import ask, is_refusal
 from redjobs.connect.seeking import Elsewhere
 from redjobs.errors import ServerUnavailable
 from redjobs.manyhosts import Address, Hosts
@@ -55,7 +56,7 @@ class Sentinels:
             try:
                 found = self._ask(address)
             except redis.RedisError as error:
-                problem = error if not isinstance(problem, redis.AuthenticationError) else problem
+                problem = error if not is_refusal(problem) else problem
                 continue
             if found is not None:
                 self._addresses = (address, *(other for other in self._addresses if other != address))
@@ -64,8 +65,21 @@ class Sentinels:
         if isinstance(problem, redis.AuthenticationError):
             raise problem
         if problem is not None:
-            raise redis.ConnectionError(f"no Sentinel of {self._hosts} names a primary: {problem}")
+            raise redis.ConnectionError(
+                f"no Sentinel of {self._hosts} names a primary: {problem}"
+            ) from problem
         raise UnknownPrimary(f"the Sentinels at {self._hosts} watch no primary named {self._hosts.service!r}")
+
+    def doubts(self, address: Address, _seconds: float) -> bool:
+        """Whether a reply may be of a primary that is none any more: asked too long ago, or known by now."""
+        return self.is_stale() or not self.is_home(address)
+
+    def denies(self, address: Address) -> bool:
+        """Ask again, unless that was done just now. Nobody denies anything where no Sentinel answers."""
+        if self.is_stale():
+            with contextlib.suppress(redis.ConnectionError):
+                self.find()
+        return not self.is_home(address)
 
     def is_stale(self) -> bool:
         """Whether Sentinels were asked longer ago than a second."""

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 
+from redjobs.connect.asking import is_refusal
 from redjobs.errors import reason_of
 
 logger = logging.getLogger("redjobs.worker")
@@ -35,7 +36,11 @@ class Outage:
         """The connection is gone. Returns the seconds to wait."""
         if self._since is None:
             self._since = time.monotonic()
-            logger.log(self._level, "the server is gone (%s); waiting for it", type(error).__name__)
+            if is_refusal(error):  # it is there, and waiting alone will not help
+                text = "no connection to the server: %s; trying again until that changes"
+                logger.log(self._level, text, reason_of(error))
+            else:
+                logger.log(self._level, "the server is gone (%s); waiting for it", type(error).__name__)
         return self._pause("")
 
     def refused(self, error: Exception, what: str = "") -> float:

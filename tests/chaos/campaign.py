@@ -140,8 +140,9 @@ class _Campaign:
     def _break(self, here: Ground, fleet: Fleet) -> Nemesis:
         settings, seen = self._settings, self._seen
         acts = plan(settings.mix, settings.seed, settings.seconds, settings.kills, settings.rate)
-        load = Load(settings.seed, here.proxy.url, seen.history, seen.record, poison=settings.poison)
-        nemesis = Nemesis(acts, here, fleet, seen.history, lease=settings.lease, enough=settings.kills)
+        url, lease = here.proxy.url, settings.lease
+        load = Load(settings.seed, url, seen.history, seen.record, lease=lease, poison=settings.poison)
+        nemesis = Nemesis(acts, here, fleet, seen.history, lease=lease, enough=settings.kills)
         began = time.monotonic()
         load.start()
         self._await_first_run(fleet)

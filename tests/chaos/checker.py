@@ -128,7 +128,7 @@ def repeats(
     for job, each in by_job(runs).items():
         sendings = [_arrivals(at, faults) for at in sent.get(job, ())[1:]]
         for run, again in pairwise(each):
-            if run.how == AGAIN and again.attempt > run.attempt:
+            if _is_planned(run, again):
                 continue
             if run.how == STOPPED:
                 found.stopped += 1
@@ -146,6 +146,12 @@ def repeats(
             else:
                 found.unsettled[fault.kind] += 1
     return found
+
+
+def _is_planned(run: Run, again: Run) -> bool:
+    """Whether this is the next attempt of a job that has failed."""
+    failed = run.how == AGAIN and run.ended is not None and run.ended <= again.started
+    return failed and again.attempt > run.attempt
 
 
 def _arrivals(sent_at: float, faults: Iterable[Fault]) -> tuple[float, float]:

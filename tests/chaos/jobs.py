@@ -73,6 +73,16 @@ def flaky(n: int, sealed: int, times: int, ms: int) -> None:
             raise Retry("as planned", after=_AGAIN_SECONDS)
 
 
+@redjobs.job
+async def falter(n: int, sealed: int, ms: int) -> None:
+    """Fails once, after as long as a lease: who was frozen fails when another one has the job already."""
+    job = redjobs.current_job()
+    with _recorded(n, sealed):
+        await asyncio.sleep(ms / 1000)
+        if job is not None and job.attempt == 1:
+            raise Retry("as planned", after=_AGAIN_SECONDS)
+
+
 @redjobs.job(result_ttl=3600)
 def answer(n: int, sealed: int) -> int:
     """Has a result."""

@@ -31,8 +31,12 @@ _KEYS = 8
 class Load(threading.Thread):
     """Enqueues until it is stopped, from a seed."""
 
-    def __init__(self, seed: int, url: str, history: History, record: Record, *, poison: bool) -> None:
+    def __init__(
+        self, seed: int, url: str, history: History, record: Record, *, lease: float, poison: bool
+    ) -> None:
         super().__init__(name="load", daemon=True)
+        #: About as long as a lease; shorter than the grace of a stop.
+        self._long_ms = round(min(lease, 4.0) * 1000)
         self._random = random.Random(f"load {seed}")
         self._history = history
         self._record = record
@@ -106,8 +110,10 @@ class Load(threading.Thread):
             return Call(jobs.quick, (n, sealed))
         if kind < 0.6:
             return Call(jobs.work, (n, sealed, min(ms, 200)))
-        if kind < 0.92:
+        if kind < 0.91:
             return Call(jobs.wait, (n, sealed, ms))
+        if kind < 0.92:
+            return Call(jobs.falter, (n, sealed, self._long_ms))
         return Call(jobs.flaky, (n, sealed, choose.randrange(1, 3), min(ms, 200)))
 
     def _do(self, told: Any) -> Any:

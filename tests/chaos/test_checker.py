@@ -146,3 +146,9 @@ def test_percentiles() -> None:
     assert percentile([], 0.5) == 0.0
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile(list(range(100)), 0.99) == 99
+
+
+def test_a_next_attempt_does_not_begin_before_the_failure() -> None:
+    """As when one that was frozen fails late, and its word still counts."""
+    found = repeats([run(1.0, 3.0, AGAIN), run(2.5, 4.0, DONE, attempt=2, pid=2)], [])
+    assert len(found.unexplained) == 1

@@ -196,7 +196,7 @@ ROWS = (
         35,
         "Two versions of redjobs share a queue",
         "Unknown options and fields are kept and do not matter; a newer format is left to newer workers",
-        "There is one version so far: what a newer one may write is written by hand",
+        "There is one version so far: the newer one is this one with more to say",
     ),
     Row(
         36,

@@ -33,7 +33,8 @@ def main() -> int:
                 store.close()
                 broken += bool(found.broken)
                 states, calls = store.size
-                print(f"{kind}, {scene.name}: {found}; {states} states, {calls} calls", flush=True)
+                size = f"{found.orders:.2g} orders; {states} states, {calls} calls"
+                print(f"{kind}, {scene.name}: {found}; {size}", flush=True)
     return 1 if broken else 0
 
 

@@ -147,6 +147,48 @@ MISSING = (
         + _without("reschedule", "if not waits and not stands then return {'processing', 0} end", ""),
     ),
     Missing(
+        "that only the dead are requeued",
+        "requeued",
+        "do not add up",
+        _without("requeue", "if not since then return {'notdead', ''} end", ""),
+    ),
+    Missing(
+        "that a job leaves the dead when it is requeued",
+        "requeued",
+        "stands in",
+        _without("requeue", "redis.call('ZREM', dead, id)", ""),
+    ),
+    Missing(
+        "that another life begins with no attempts",
+        "requeued",
+        "its old attempts",
+        _without("requeue", "redis.call('HDEL', job, 'attempt', 'crashes')", ""),
+    ),
+    Missing(
+        "that a requeued job has its unique key again",
+        "requeued",
+        "A",
+        _without("requeue", "if held[2] then redis.call('SET', unique, id) end", ""),
+    ),
+    Missing(
+        "that a wish to stop a job ends with its life",
+        "requeued, cancelled",
+        "nobody has asked for that in this life",
+        _without("requeue", "redis.call('ZREM', cancels, id)", ""),
+    ),
+    Missing(
+        "that only the dead are deleted",
+        "deleted",
+        "A",
+        _without("delete", "if redis.call('ZSCORE', place, ARGV[a]) then", "if true then"),
+    ),
+    Missing(
+        "that a cancelled job is taken from the ready list",
+        "poison, cancelled, swept",
+        "do not add up",
+        _without("cancel", "redis.call('LREM', list, 1, id)", ""),
+    ),
+    Missing(
         "that a job leaves one place when it enters the other",
         "a death",
         "stands in",
@@ -181,6 +223,34 @@ MISSING = (
             "if recovered > 0 and priority ~= '0' and redis.call('LLEN', ready) == 0 then",
             "if false then",
         ),
+    ),
+    Missing(
+        "the bell of requeue",
+        "asleep, requeued",
+        "all processes sleep",
+        _without("requeue", "if priority ~= '0' and redis.call('LLEN', ready) == 0 then", "if false then"),
+    ),
+    Missing(
+        "the bell of release",
+        "asleep, given back",
+        "all processes sleep",
+        _without(
+            "release",
+            "if released > 0 and priority ~= '0' and redis.call('LLEN', ready) == 0 then",
+            "if false then",
+        ),
+    ),
+    Missing(
+        "the bell of retry",
+        "asleep, retried elsewhere",
+        "all processes sleep",
+        _without("retry", "if run_at < earliest and redis.call('LLEN', ready) == 0 then", "if false then"),
+    ),
+    Missing(
+        "the bell that a busy process passes on",
+        "asleep, others busy, later",
+        "left to those that are busy",
+        _without("take", "if busy and soon and redis.call('LLEN', ready) == 0 then", "if false then"),
     ),
     Missing(
         "that who only looks at its list forgets nobody",

@@ -92,6 +92,8 @@ _BUILDERS: dict[str, Any] = {
     "stranded": lambda worker, keep_ms: commands.stranded(KEYS, [worker], keep_ms=keep_ms),
     "recover": _recover,
     "cancel": lambda job: commands.cancel(KEYS, job, key_of(job)),
+    "requeue": lambda job: commands.requeue(KEYS, job, key_of(job)),
+    "delete": lambda job: commands.delete(KEYS, KEYS.dead, [job]),
     "reschedule": lambda job, run_at: commands.reschedule(KEYS, job, run_at),
     "enqueue both": _enqueue_both,
 }

@@ -34,6 +34,8 @@ class Moves:
         for call in self._scene.setup:
             world, _ = self.server.perform(world, call)
         jobs = tuple(ghost._replace(sends=0) if ghost.stored else ghost for ghost in world.jobs)
+        for call in self._scene.flies:
+            world = world.fly(call)
         return world._replace(jobs=jobs)
 
     def of(self, world: World) -> Iterator[Move]:
@@ -97,6 +99,10 @@ class Moves:
             if self._scene.sleeps and job == A and all(ghost.sends for ghost in world.jobs):
                 both = world.sends(0, 0).sends(1, 0)
                 yield Move("enqueue both", _BOTH, partial(self._perform, both, _BOTH))
+            if ghost.stored and world.left.requeues:
+                yield self._meddle(world, "requeues", ("requeue", job))
+            if ghost.stored and world.left.deletes:
+                yield self._meddle(world, "deletes", ("delete", job))
             if ghost.stored and world.left.cancels:
                 yield self._meddle(world, "cancels", ("cancel", job))
             if ghost.stored and world.left.reschedules:
@@ -176,7 +182,7 @@ class Moves:
         if len(asleep) == len(up) and work < min(asleep):
             raise Broken("all processes sleep, and none knows of the job that waits")
         busy = [hand for hand in up if hand.holds == self._scene.slots]
-        if self._scene.sleeps == "at once" and len(asleep) + len(busy) == len(up) and work == 0.0:
+        if self._scene.sleeps == "at once" and len(asleep) + len(busy) == len(up) and work < min(asleep):
             raise Broken("a process sleeps, and the job that waits is left to those that are busy")
 
 

@@ -33,6 +33,8 @@ class Scene:
     depth: int
     #: What becomes of a job in some order or other: else the search has not come far enough.
     reaches: tuple[str, ...] = ()
+    #: Calls that are on their way from the start, of a process that is none of the scene's.
+    flies: tuple[Call, ...] = ()
     hands: int = 2
     #: How many jobs a process takes at a time.
     slots: int = 1

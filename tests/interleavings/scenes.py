@@ -27,6 +27,16 @@ _STRANDED: tuple[Call, ...] = (
     ("take", "w2", 1),
     ("retire", "w2", False),
 )
+#: A process has begun the first job, and works on it.
+_ELSEWHERE: tuple[Call, ...] = (*_ONE, ("take", "w2", 1), ("begin", "w2", "t", (A,)))
+#: The first job is dead, the second one too.
+_DEAD: tuple[Call, ...] = (
+    *_TWO,
+    ("take", "w2", 2),
+    ("begin", "w2", "t", (A, B)),
+    ("bury", "w2", "t", A),
+    ("bury", "w2", "t", B),
+)
 _SUSPECTS = Scene(
     "suspects, swept",
     _CRASH,
@@ -82,6 +92,34 @@ SCENES = (
         reaches=("completed", "cancelled"),
     ),
     _SENT_AGAIN,
+    # People give the dead another life, or forget them, while the job dies, or lives again.
+    Scene(
+        "requeued",
+        _ONE,
+        Budget(requeues=2, late=1),
+        9,
+        hands=1,
+        settles=("complete", "retry", "bury"),
+        reaches=("completed", "dead"),
+    ),
+    Scene(
+        "deleted",
+        _DEAD,
+        Budget(requeues=1, deletes=2),
+        7,
+        settles=("complete", "bury"),
+        reaches=("completed", "deleted"),
+    ),
+    Scene(
+        "requeued, cancelled",
+        _ELSEWHERE,
+        Budget(requeues=1, deletes=1, cancels=1, ticks=1, sweeps=1),
+        8,
+        hands=1,
+        supervised=False,
+        flies=(("bury", "w2", "t", A),),
+        reaches=("completed", "cancelled", "deleted"),
+    ),
     # A job that kills each process which begins it, and its neighbour.
     Scene(
         "poison",
@@ -95,6 +133,28 @@ SCENES = (
         reaches=("completed", "dead"),
     ),
     Scene("poison, two processes", _TWO, Budget(lives=1), 11, slots=2, poison=True, respawns=True),
+    # The same, and people cancel it, and a sweep comes by.
+    Scene(
+        "poison, cancelled, swept",
+        _TWO,
+        Budget(cancels=1, ticks=2, sweeps=2, lives=2),
+        12,
+        hands=1,
+        slots=2,
+        supervised=False,
+        beats=True,
+        poison=True,
+        respawns=True,
+        reaches=("completed", "cancelled"),
+    ),
+    Scene(
+        "poison, cancelled, two processes",
+        _TWO,
+        Budget(cancels=1, ticks=1, sweeps=1, lives=1),
+        8,
+        poison=True,
+        respawns=True,
+    ),
     # Both processes sleep; nothing but a bell or what they know to be due wakes them.
     Scene(
         "asleep",
@@ -108,6 +168,26 @@ SCENES = (
     Scene("asleep, later", _WORKERS, Budget(ticks=1, reschedules=1), 6, sleeps="soon", run_at="+500"),
     Scene("asleep, recovered", _STRANDED, Budget(sweeps=1), 9, hands=1, sleeps="soon"),
     Scene("asleep, others busy", _WORKERS, Budget(), 12, sleeps="at once"),
+    Scene("asleep, others busy, later", _WORKERS, Budget(ticks=1), 9, sleeps="at once", run_at="+500"),
+    Scene("asleep, requeued", _DEAD, Budget(requeues=2), 9, hands=1, sleeps="soon"),
+    Scene(
+        "asleep, given back",
+        (*_WORKERS, ("enqueue", B, ""), ("take", "w2", 1)),
+        Budget(ticks=1),
+        9,
+        hands=1,
+        sleeps="soon",
+        flies=(("release", "w2", "", B),),
+    ),
+    Scene(
+        "asleep, retried elsewhere",
+        _ELSEWHERE,
+        Budget(ticks=1),
+        9,
+        hands=1,
+        sleeps="soon",
+        flies=(("retry", "w2", "t", A),),
+    ),
     Scene(
         "everything",
         _TWO,

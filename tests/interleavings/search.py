@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.interleavings.moves import Moves
@@ -29,6 +30,24 @@ class Found:
     #: What did not hold, and what led there.
     broken: str = ""
     trace: list[str] = field(default_factory=list)
+    #: Where each world leads, once for each move; the first world first.
+    leads: dict[World, list[World]] = field(default_factory=dict)
+
+    @property
+    def orders(self) -> int:
+        """In how many orders moves can be made up to this depth."""
+        ways, orders = Counter({next(iter(self.leads)): 1}), 0
+        for _ in range(self.depth):
+            further: Counter[World] = Counter()
+            for world, count in ways.items():
+                for after in self.leads.get(world, ()):
+                    further[after] += count
+            # Where nothing can happen any more an order has ended before.
+            orders += sum(
+                count for world, count in ways.items() if world in self.leads and not self.leads[world]
+            )
+            ways = further
+        return orders + sum(ways.values())
 
     def __str__(self) -> str:
         if not self.broken:
@@ -57,6 +76,7 @@ def _advance(moves: Moves, edge: list[World], origins: _Origins, found: Found) -
     for first in range(0, len(edge), _TOGETHER):
         choices = [(world, move) for world in edge[first : first + _TOGETHER] for move in moves.of(world)]
         found.moves += len(choices)
+        found.leads.update((world, []) for world in edge[first : first + _TOGETHER])
         moves.server.store.prefetch((world.data, move.call) for world, move in choices if move.call)
         for world, move in choices:
             try:
@@ -70,6 +90,7 @@ def _advance(moves: Moves, edge: list[World], origins: _Origins, found: Found) -
                 found.fates.update(job.fate for job in after.jobs)
                 origins[after] = (world, move.say)
                 new.append(after)
+            found.leads[world].append(after)
     return new
 
 

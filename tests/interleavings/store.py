@@ -162,7 +162,7 @@ class Store:
         told = (None if reply is None else reply.decode()) if call[0] == "pop" else command(call).parse(reply)
         return Step(after, told, {name: int(count) for name, count in _pairs(stats)})
 
-    def _writes(self, number: int) -> Iterator[tuple[str, ...]]:
+    def _writes(self, number: int) -> Iterator[tuple[str | bytes, ...]]:
         for name, value in zip(_NAMES, self._states[number], strict=True):
             if not value:
                 continue
@@ -172,7 +172,8 @@ class Store:
             elif verb == "SET":
                 yield (verb, name, value)
             elif verb == "HSET":
-                yield (verb, name, *(part for pair in value for part in pair))
+                # As bytes: what is no text comes back as it was.
+                yield (verb, name, *(part.encode("latin-1") for pair in value for part in pair))
             else:
                 yield (verb, name, *(part for member, score in value for part in (score, member)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tests.interleavings.calls import FATES, NAMES, Call
-from tests.interleavings.rules import JOBS, Broken, Rules
+from tests.interleavings.rules import JOBS, Broken, Fact, Rules
 from tests.interleavings.store import Step, Store
 
 
@@ -69,8 +69,10 @@ class Ghost(NamedTuple):
 
     #: The server has stored it, whether or not anybody heard so.
     stored: bool = False
-    #: completed, dead or cancelled; '' as long as it lives.
+    #: completed, dead, cancelled or deleted; '' as long as it lives.
     fate: str = ""
+    #: Somebody has asked that it be stopped, since it last began to live.
+    unwanted: bool = False
     #: Failed attempts that the server has accepted.
     retries: int = 0
     #: How often its enqueue may still be sent.
@@ -88,6 +90,8 @@ class Budget(NamedTuple):
     sweeps: int = 0
     cancels: int = 0
     reschedules: int = 0
+    requeues: int = 0
+    deletes: int = 0
     #: Recoveries of workers that are not retired: by a sweep that is mistaken.
     mistakes: int = 0
     leaves: int = 0
@@ -168,9 +172,9 @@ class Server:
         if verb == "retry" and mine and step.reply == "scheduled":
             ghost = ghost._replace(retries=ghost.retries + 1)
         elif verb in FATES and mine and step.reply in ([], "dead", "discarded"):
-            ghost = ghost._replace(fate=FATES[verb])
-        elif verb == "cancel" and mine and step.reply[0] == "cancelled":
-            ghost = ghost._replace(fate="cancelled")
+            ghost = self._sealed(ghost, call, job)
+        elif mine and verb in ("cancel", "requeue", "delete"):
+            ghost = self._meddled(ghost, call, step.reply, fact)
         self._check_job(ghost, job, fact.place)
         attempt = ghost.retries + bool(fact.token)
         if not ghost.fate and fact.attempt != attempt:
@@ -178,8 +182,30 @@ class Server:
         return ghost
 
     @staticmethod
+    def _sealed(ghost: Ghost, call: Call, job: str) -> Ghost:
+        if call[0] == "discard" and not ghost.unwanted:
+            raise Broken(f"{job[1]} is stopped, and nobody has asked for that in this life")
+        return ghost._replace(fate=FATES[call[0]])
+
+    @staticmethod
+    def _meddled(ghost: Ghost, call: Call, reply: Any, fact: Fact) -> Ghost:
+        """A job that people have cancelled, requeued or deleted, or tried to."""
+        verb, job = call
+        if verb == "delete":
+            return ghost._replace(fate="deleted") if reply else ghost
+        if reply[0] == "ready":
+            if fact.attempt or fact.crashes:
+                raise Broken(f"{job[1]} has another life, and its old attempts or crashes")
+            return ghost._replace(fate="", retries=0, unwanted=False)
+        if verb == "cancel" and reply[0] == "cancelled":
+            return ghost._replace(fate="cancelled")
+        return ghost._replace(unwanted=ghost.unwanted or (verb == "cancel" and reply[0] == "processing"))
+
+    @staticmethod
     def _check_job(ghost: Ghost, job: str, place: str) -> None:
         if ghost.fate and place not in ("", ghost.fate):
             raise Broken(f"{job[1]} is {ghost.fate}, and stands in {place} again")
         if ghost.stored and not ghost.fate and not place:
             raise Broken(f"{job[1]} is lost")
+        if ghost.fate == "dead" and place != "dead":
+            raise Broken(f"{job[1]} is dead, and is not among the dead")

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -15,7 +16,7 @@ from typing import cast
 import pytest
 import redis
 
-from redjobs import AsyncQueue, Queue, Verdict, call
+from redjobs import AsyncQueue, Job, Queue, Verdict, call
 from redjobs.access import Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
@@ -221,6 +222,43 @@ def test_a_node_that_hangs_costs_the_queues_of_the_others_no_lease(
     assert line.attempt == 1
     assert process.stop(30) == 0
     queue.close()
+
+
+@pytest.mark.slow
+@pytest.mark.row(21, 22)
+def test_a_node_that_hung_wakes_up_when_its_replica_has_taken_over(
+    server: Cluster, worker: Start, runs: Runs
+) -> None:
+    """It carries out what it has got meanwhile, before it hears that the slot is not its own any more."""
+    queues = [Queue(url=server.url) for _ in range(3)]
+    for queue in queues:
+        queue.enqueue(record, "before")
+    former = server.home_of(TAG)
+    with ThreadPoolExecutor(4) as producers:
+        former.process.send_signal(signal.SIGSTOP)
+        try:
+            calls = [producers.submit(queue.enqueue, record, "meanwhile") for queue in queues]
+            calls.append(producers.submit(enqueue_async, server.url, "meanwhile, async"))
+            wait_until(lambda: server.has_lost(former, TAG), 40, "all others name its replica")
+        finally:
+            former.process.send_signal(signal.SIGCONT)
+        jobs = [call.result(30) for call in calls]
+    process = worker()
+    for job in jobs:
+        runs.wait("end", job_id=job.id, timeout=30)
+    assert process.stop(30) == 0
+    for queue in queues:
+        queue.close()
+
+
+def enqueue_async(url: str, text: str) -> Job:
+    async def enqueue() -> Job:
+        queue = AsyncQueue(url=url)
+        job = await queue.enqueue(record, text)
+        await queue.close()
+        return job
+
+    return asyncio.run(enqueue())
 
 
 def other_name(server: Cluster) -> str:

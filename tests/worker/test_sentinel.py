@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from redjobs import AsyncQueue, Queue, connect
+from redjobs import AsyncQueue, Job, Queue, connect
 from redjobs.errors import EnqueueUnknown, NotReplicated, ServerUnavailable
 from redjobs.settings import resolve_url
 from tests import invariants
 from tests.groups import SERVICE, Node, Trio, trio
 from tests.waiting import wait_until
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.handlers import record, wait
 from tests.worker.runs import Runs
 
@@ -47,6 +48,23 @@ def fail_over(server: Trio) -> None:
     wait_until(lambda: server.primary is not before, 20, "another primary")
 
 
+def enqueue_async(url: str, text: str) -> Job:
+    async def enqueue() -> Job:
+        async_queue = AsyncQueue(url=url)
+        job = await async_queue.enqueue(record, text)
+        await async_queue.close()
+        return job
+
+    return asyncio.run(enqueue())
+
+
+def named(server: Trio, node: Node) -> bool:
+    """Whether any Sentinel says that this is the primary."""
+    clients: list[Any] = [each.client() for each in server.sentinels]
+    told = [client.sentinel_get_master_addr_by_name(SERVICE) for client in clients]
+    return any(int(port) == node.port for _, port in told)
+
+
 @pytest.mark.row(19)
 def test_after_a_failover_all_go_on(server: Trio, queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker()
@@ -57,12 +75,7 @@ def test_after_a_failover_all_go_on(server: Trio, queue: Queue, worker: Start, r
     queue.enqueue(record, "after")
     runs.wait("end", "after", timeout=20)
 
-    async def enqueue() -> None:
-        async_queue = AsyncQueue(url=server.url)
-        await async_queue.enqueue(record, "async")
-        await async_queue.close()
-
-    asyncio.run(enqueue())
+    enqueue_async(server.url, "async")
     runs.wait("end", "async")
     assert process.stop() == 0
     invariants.check(server.client())
@@ -150,6 +163,40 @@ def test_a_primary_that_hangs_is_left(server: Trio, queue: Queue, worker: Start,
     except EnqueueUnknown:  # the reply may have been lost; it is told so
         queue.enqueue(record, "after")
     runs.wait("end", "after", timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.row(21)
+def test_a_primary_that_hung_wakes_up_with_everybody_attached(
+    server: Trio, queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    """It takes writes then, until Sentinels have told it that it is none any more; all of them are void."""
+    process = worker(threads=2)
+    long = queue.enqueue(wait, str(gate))
+    runs.wait("start", job_id=long.id)
+    assert queue.redis.wait(1, 5000) == 1
+    former = server.primary
+    with ThreadPoolExecutor(4) as producers:
+        former.process.send_signal(signal.SIGSTOP)
+        try:
+            # Their calls are on their way to one that does not answer, and are carried out when it wakes.
+            calls = [producers.submit(queue.enqueue, record, f"meanwhile {n}") for n in range(3)]
+            calls.append(producers.submit(enqueue_async, server.url, "meanwhile, async"))
+            wait_until(lambda: not named(server, former), 40, "all Sentinels name another")
+        finally:
+            former.process.send_signal(signal.SIGCONT)
+        jobs = [call.result(30) for call in calls]
+    assert former.client().info("replication")["role"] == "master"
+    jobs += [queue.enqueue(record, f"after {n}") for n in range(20)]
+    for job in jobs:
+        runs.wait("end", job_id=job.id, timeout=30)
+
+    gate.touch()
+    runs.wait("end", job_id=long.id, timeout=30)
+    wait_until(lambda: is_gone(queue, long.id), 30, "the long job is over, on the winner")
+    wait_until(lambda: is_replica(former), 120, "the former primary is a replica")
+    assert process.stop() == 0
+    invariants.check(server.client())
 
 
 def test_a_demoted_primary_is_a_lost_connection(server: Trio) -> None:
