@@ -115,7 +115,7 @@ def test_the_mates_of_a_culprit_are_not_charged_while_they_wait(
     )
     for job in jobs:
         runs.wait("end", job_id=job.id)
-    assert runs.texts()[-5:] == ["0"] * 5
+    assert [text for text in runs.texts() if text.isdigit()] == ["0"] * 5
 
 
 @pytest.mark.row(8)
