@@ -31,6 +31,7 @@ drivers
 aiodriver
 queue
 aio bulk
+strays
 redjobs
 worker
 demo
@@ -58,6 +59,7 @@ OUTSIDE = {
     "aio": {"redis"},
     "inspector": {"redis"},
     "bulk": {"redis"},
+    "strays": {"redis"},
     "redjobs": set[str](),
     "worker": {"redis", "uvloop"},
     "cli": {"click", "redis"},

@@ -369,3 +369,44 @@ def test_sweep_trims_what_is_old(redjobs: Cli, lab: Lab) -> None:
     lab.redis.zadd(lab.keys.dead, {first: lab.now_ms() - 2 * HOUR})
     assert redjobs.json("sweep", "--dead-age", "1h")["queues"][lab.keys.queue]["trimmed"] == 1
     assert (lab.places(first), lab.places(second)) == ([], ["dead"])
+
+
+def test_a_deep_sweep_finds_what_nobody_would_come_across(redjobs: Cli, lab: Lab) -> None:
+    name, keys = lab.keys.queue, lab.keys
+    assert "nothing is left over" in redjobs("sweep", "--deep").stdout
+    (taken,) = lab.begun("forgotten")
+    lab.redis.zrem(keys.workers, "forgotten")
+    (lost,) = lab.scheduled(1)
+    lab.redis.zrem(keys.scheduled, lost)
+    (gone,) = lab.dead(1)
+    lab.redis.delete(keys.job(gone))
+    (silent,) = lab.ready(1, priority=5)
+    lab.redis.zrem(keys.levels, "5")
+    lab.redis.set(keys.unique("invoice"), "no-such-job")
+
+    found = redjobs.json("sweep", "--deep", code=1)["strays"][name]
+    assert found == {
+        "workers": ["forgotten"],
+        "jobs": [lost],
+        "ids": [gone],
+        "levels": [5],
+        "keys": ["invoice"],
+    }
+    assert lab.places(taken) == ["ready"], "what the unknown worker had is given back"
+    told = redjobs("sweep", "--deep", name, code=1)
+    assert f"jobs that stand in no place: {lost}" in told.stdout
+    assert "4 of these are left as they are" in told.stderr
+    assert silent in lab.waiting(5)
+    lab.redis.delete(keys.job(lost), keys.unique("invoice"))
+    lab.redis.zrem(keys.dead, gone)
+    lab.redis.zadd(keys.levels, {"5": 5})
+    assert "nothing is left over" in redjobs("sweep", "--deep").stdout
+
+
+def test_a_deep_sweep_takes_nothing_for_lost_that_lives(redjobs: Cli, lab: Lab) -> None:
+    lab.ready(700)
+    lab.scheduled(600)
+    lab.dead(3)
+    lab.ready(2, priority=-3)
+    lab.begun("busy", 2)
+    assert "nothing is left over" in redjobs("sweep", "--deep").stdout
