@@ -118,8 +118,8 @@ ROWS = (
     ),
     Row(
         21,
-        "The old primary comes back",
-        "Workers leave it; on the winner no job is in two places",
+        "The old primary comes back, or wakes up with everybody attached",
+        "Workers leave it; what it says then is not believed; on the winner no job is in two places",
     ),
     Row(
         22,
