@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from redjobs import commands
@@ -15,6 +15,10 @@ from redjobs.keys import Keys
 
 #: How often a lane is looked at where nobody can block on its jobs.
 _POLL_SECONDS = 0.25
+#: How often a lane is looked at on which nobody waits, while another one keeps the worker busy.
+_LOOK_SECONDS = 0.05
+#: So many can be looked at that often beside the work; where there are more, it is done less often.
+_FEW_LANES = 20
 #: An id that was taken and could not be begun for so long is given to others.
 WAIT_SECONDS = 0.1
 
@@ -67,6 +71,11 @@ class Lane:
         due = self.due_at is not None and self.due_at <= now
         return self.open or due or (not self.blocks and now >= self._polled_at + _POLL_SECONDS)
 
+    def is_unknown(self, since: float) -> bool:
+        """Whether nothing was heard of it since then, and it is neither open nor left alone."""
+        now = time.monotonic()
+        return self._polled_at < since and now >= self.rests_until and not self.is_open(now)
+
     @property
     def is_due(self) -> bool:
         """Whether there is, or may be, something to begin right now."""
@@ -86,7 +95,7 @@ class Lane:
         self.open = True
 
     def take(self, count: int) -> Command[Taken]:
-        """The command that takes up to `count` ids."""
+        """The command that takes up to `count` ids; with 0 it only tells whether there are any."""
         self._polled_at = time.monotonic()
         limits = (self._lowest, self._highest)
         return commands.take(self.keys, self.worker, count, self.priorities, limits)
@@ -152,6 +161,21 @@ class Order:
 
     def __init__(self, weights: Sequence[tuple[str, int]]) -> None:
         self._weights = weights
+
+    def next(self, lanes: Sequence[Lane], pops: Callable[[str], bool]) -> list[Lane]:
+        """The lane to take from next, and behind it those to look at. `pops`: whether a pop waits on a queue.
+
+        While there is always something to take somewhere, nobody waits on the others: so they are asked
+        now and then, and one that stands first is asked first.
+        """
+        now = time.monotonic()
+        if not any(lane.is_open(now) for lane in lanes):
+            return []
+        lanes = self.lanes(lanes)
+        since = now - _LOOK_SECONDS * max(1.0, len(lanes) / _FEW_LANES)
+        unknown = [lane for lane in lanes if lane.is_unknown(since) and not pops(lane.keys.queue)]
+        first = next(lane for lane in lanes if lane in unknown or lane.is_open(now))
+        return [first, *(lane for lane in unknown if lane is not first)]
 
     def lanes(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
         """Strict: as they stand. Weighted: at random, a heavier one more often before a lighter one."""

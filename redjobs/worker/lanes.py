@@ -88,10 +88,9 @@ class Lanes:
         resting = {lane.keys.queue for lane in self._lanes if lane.rests_until > now}
         return [work for work in works if work.claim.queue not in resting]
 
-    def next_open(self) -> Lane | None:
-        """The lane to take from next."""
-        now = time.monotonic()
-        return next((lane for lane in self._order.lanes(self._lanes) if lane.is_open(now)), None)
+    def next_lanes(self) -> list[Lane]:
+        """The lane to take from next, and behind it those to look at."""
+        return self._order.next(self._lanes, self._link.pops)
 
     def block(self) -> None:
         """Let a pop wait on each queue, where that can be done."""

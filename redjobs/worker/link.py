@@ -253,6 +253,10 @@ class Link:
         """Whether a blocking pop is under way."""
         return any(pop.pending for pop in self._pops.values())
 
+    def pops(self, queue: str) -> bool:
+        """Whether a blocking pop is under way on this queue."""
+        return queue in self._pops and self._pops[queue].pending
+
     def watch(self, readable: Any) -> None:
         """Let `wait` end when this file or socket can be read, too."""
         self._watched.append(readable)

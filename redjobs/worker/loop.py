@@ -145,6 +145,8 @@ class ClaimLoop:
         Returns whether there was anything to do.
         """
         self._unsettled += self._tending.tend()
+        if self._link.popping:  # where we do not get to sleep, nobody else reads the answers
+            self._answers(self._link.wait(0.0))
         if self._outage.is_down:
             self._lanes.reconnected()
         self._tending.cancel()
@@ -153,13 +155,12 @@ class ClaimLoop:
         settlements = settle(self._lanes.served(self._unsettled), self._lanes.keys_of, self._registry.codec)
         free, ending = self._free(), self._course.ending
         begins = [] if ending else self._lanes.begins()
-        lane = self._lanes.next_open() if free > 0 else None
+        lanes = self._lanes.next_lanes() if free > 0 else []
         gives = self._lanes.gives(ending=ending)
         wanted: list[Command[Any]] = [settlement.command for settlement in settlements]
         wanted += [begin.command for begin in begins]
         wanted += [command for _, command in gives]
-        if lane is not None:
-            wanted.append(lane.take(free))
+        wanted += [lane.take(0 if lane is not lanes[0] else free) for lane in lanes]
         if not wanted:
             return self._deferred.do()
         self._went_back = False
@@ -171,7 +172,7 @@ class ClaimLoop:
             self._begun(begin, next(replies))
         for given_by, _ in gives:
             self._lanes.answered(given_by, next(replies), "returns")
-        if lane is not None:
+        for lane in lanes:
             self._took(lane, next(replies))
             # A script that the server did not know has run behind this take, which stood behind it.
             lane.open = lane.open or bool(gives) or self._went_back
@@ -240,7 +241,7 @@ class ClaimLoop:
 
     def _sleep(self) -> None:
         free = self._free()
-        if free > 0 and self._lanes.next_open() is not None:
+        if free > 0 and any(lane.is_open(time.monotonic()) for lane in self._lanes):
             return
         if free > 0:
             self._lanes.block()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,30 @@ def test_queues_are_served_in_the_order_in_which_they_are_named(fill: Fill, burs
     fill("low", "high", count=30)
     burst(queues=("high", "low"))
     assert runs.texts() == ["high"] * 30 + ["low"] * 30
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(20_000, 0.0), (300, 0.02)])
+@pytest.mark.parametrize("weights", [(), (("low", 5), ("high", 1))], ids=["strict", "weighted"])
+@pytest.mark.parametrize("delay", [0.0, 0.2], ids=["now", "later"])
+def test_a_queue_that_was_empty_is_not_forgotten_while_another_one_has_work(
+    fill: Fill,
+    worker: Start,
+    runs: Runs,
+    server: Server,
+    count: int,
+    seconds: float,
+    weights: Any,
+    delay: float,
+) -> None:
+    worker(queues=("high", "low"), weights=weights)
+    fill("low")
+    runs.wait("end", "low")
+    fill("low", count=count, seconds=seconds)
+    high = Queue("high", url=server.url)
+    high.enqueue_in(timedelta(seconds=delay), handlers.take_seconds, 0, "high")
+    runs.wait("end", "high", timeout=20)
+    high.close()
+    assert runs.texts().index("high") < count, "low had work left"
 
 
 def test_other_queues_are_left_alone(fill: Fill, burst: Burst, runs: Runs, server: Server) -> None:
