@@ -29,6 +29,9 @@ BLOCK_SECONDS = 1.5
 #: A pop without an answer this long after its time is on a dead connection.
 _OVERDUE_SECONDS = 3.0
 
+#: How often running works are looked at while there are any.
+TEND_SECONDS = 0.05
+
 #: FD_SETSIZE: files from this number on `select` cannot wait for.
 _MOST_SELECTED = 1024
 
@@ -130,6 +133,8 @@ class Link:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._watched: list[Any] = []
+        #: Called again and again while a reply is waited for, until it returns False.
+        self.tend: Callable[[], bool] = lambda: False
         #: Monotonic time when a server has answered last.
         self.answered_at = 0.0
 
@@ -167,12 +172,26 @@ class Link:
         self, client: redis.Redis, wanted: Sequence[Command[Any]], meanwhile: Callable[[], object]
     ) -> list[Any]:
         calls = [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in wanted]
-        replies = exchange_on(self._hold(client), calls, meanwhile)
+        replies = self._exchange(client, calls, meanwhile)
         self.answered_at = time.monotonic()
         return [self._read(client, command, reply) for command, reply in zip(wanted, replies, strict=True)]
 
-    def _exchange(self, client: redis.Redis, calls: Sequence[Words]) -> list[Any]:
-        return exchange_on(self._hold(client), calls)
+    def _exchange(
+        self,
+        client: redis.Redis,
+        calls: Sequence[Words],
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> list[Any]:
+        held = self._hold(client)
+
+        def wait() -> None:
+            meanwhile()
+            until = time.monotonic() + (held.socket_timeout or math.inf)
+            while self.tend() and not _readable([held._sock], TEND_SECONDS):
+                if time.monotonic() > until:
+                    raise redis.TimeoutError("the server did not answer in time")
+
+        return exchange_on(held, calls, wait)
 
     def _hold(self, client: redis.Redis) -> Any:
         """The connection that is held: to borrow it anew costs as much as a small command."""
@@ -290,9 +309,9 @@ class Link:
                 answers.append((pop.keys.queue, self._lost(pop, error)))
         return answers
 
-    def pause(self, seconds: float, readable: Sequence[Any] = ()) -> None:
-        """Sleep until somebody wakes us, one of these can be read, or the time is over."""
-        _readable([self._wake_read, *self._watched, *readable], seconds)
+    def pause(self, seconds: float, readable: Sequence[Any] = ()) -> bool:
+        """Sleep until somebody wakes us, one of these can be read, or the time is over. Whether it is not."""
+        return bool(_readable([self._wake_read, *self._watched, *readable], seconds))
 
     def unblock(self) -> list[tuple[str, Answer]]:
         """End all pops that are under way. Returns their answers: an id may have come first."""

@@ -22,12 +22,12 @@ from redjobs.worker.deferred import Deferred
 from redjobs.worker.lane import Lane
 from redjobs.worker.lanes import Begin, Lanes
 from redjobs.worker.limits import Limits
-from redjobs.worker.link import LOST, Answer, Link, Unreachable
+from redjobs.worker.link import LOST, TEND_SECONDS, Answer, Link, Unreachable
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.seat import Seat
 from redjobs.worker.settle import Settlement, lost_works, settle
-from redjobs.worker.tending import TEND_SECONDS, Course, Tending
+from redjobs.worker.tending import Course, Tending
 from redjobs.worker.upkeep import Upkeep
 from redjobs.worker.work import Work
 
@@ -144,7 +144,8 @@ class ClaimLoop:
 
         Returns whether there was anything to do.
         """
-        self._unsettled += self._tending.tend()
+        self._tending.tend()
+        self._unsettled += self._tending.withdrawn()
         if self._link.popping:  # where we do not get to sleep, nobody else reads the answers
             self._answers(self._link.wait(0.0))
         if self._outage.is_down:
@@ -283,8 +284,6 @@ class ClaimLoop:
                     lane.taken.append((answer, now))
 
     def _pause(self, seconds: float) -> None:
-        """Wait before the next attempt; whoever wakes us, or a stop, ends it sooner."""
+        """Wait before the next attempt."""
         self._deferred.do()
-        if self._course.stop_at is not None:
-            seconds = min(seconds, max(0.05, self._course.stop_at - time.monotonic()))
-        self._link.pause(seconds)
+        self._tending.pause(seconds)

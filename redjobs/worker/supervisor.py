@@ -33,6 +33,8 @@ logger = logging.getLogger("redjobs.worker")
 _LOOK_SECONDS = 0.2
 #: A child whose claim loop has not turned for so long is wedged.
 _WEDGED_SECONDS = 60.0
+#: A child may be so late with a timeout while it waits for a connection.
+_CONNECTS_SECONDS = 10.0
 #: Between the end of the grace and SIGKILL: what a child needs to give its jobs back.
 _LEAVE_SECONDS = 3.0
 #: A rest that took so much too long was none; and so long the children have then to catch up.
@@ -187,7 +189,9 @@ class Supervisor:
             return
         if child.hangs_at_its_start(now):
             self._spawner.give_up(child)
-        overran = [job for job in child.slots.running() if job.kill_at is not None and now > job.kill_at]
+        late = _CONNECTS_SECONDS if self._care.server_is_gone else 0.0
+        running = child.slots.running()
+        overran = [job for job in running if job.kill_at is not None and now > job.kill_at + late]
         if overran:
             child.overran = overran
             child.kill(f"job {overran[0].job_id} ignored its timeout")

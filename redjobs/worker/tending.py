@@ -13,12 +13,10 @@ from redjobs.retry import Unrun
 from redjobs.worker.bench import Bench
 from redjobs.worker.lane import WAIT_SECONDS
 from redjobs.worker.lanes import Lanes
-from redjobs.worker.link import Link
+from redjobs.worker.link import TEND_SECONDS, Link
 from redjobs.worker.outage import Outage
 from redjobs.worker.work import Work
 
-#: How often running works are looked at while there are any.
-TEND_SECONDS = 0.05
 #: How often, while jobs run, the server is asked whether one of them was cancelled.
 _CANCELS_SECONDS = 0.5
 
@@ -53,26 +51,48 @@ class Tending:
         self._outage = outage
         self._tend_at = 0.0
         self._cancels_at = 0.0
+        #: Has waited too long, and is to be given back.
+        self._withdrawn: list[Work] = []
+        link.tend = self.tend_while_waiting
 
     def hurry(self) -> None:
         """Look at once: the course has changed."""
         self._tend_at = 0.0
 
-    def tend(self) -> list[Work]:
-        """Interrupt what exceeds a limit; returns what has waited too long and is to be given back.
+    def withdrawn(self) -> list[Work]:
+        """What has waited too long, and is to be given back."""
+        withdrawn, self._withdrawn = self._withdrawn, []
+        return withdrawn
 
-        Needs no server, so that limits hold while it is gone.
-        """
+    def tend_while_waiting(self) -> bool:
+        """Limits hold while the server does not answer, too. Returns whether there is anything to tend."""
+        if self._bench.active():
+            self.tend()
+            return True
+        return False
+
+    def pause(self, seconds: float) -> None:
+        """Wait before the next attempt; whoever wakes us, or a stop, ends it sooner."""
+        now = time.monotonic()
+        if self._course.stop_at is not None:
+            seconds = min(seconds, max(0.05, self._course.stop_at - now))
+        until = now + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._link.pause(min(left, TEND_SECONDS) if self.tend_while_waiting() else left):
+                return
+
+    def tend(self) -> None:
+        """Interrupt what exceeds a limit, and take back what has waited too long. Needs no server."""
         now = time.monotonic()
         if now < self._tend_at:
-            return []
+            return
         self._tend_at = now + TEND_SECONDS
         self._bench.watch(now)
         self._limit(now)
         waiting = self._bench.withdraw(None if self._course.ending else now - WAIT_SECONDS)
         for work in waiting:
             work.outcome = Unrun()
-        return waiting
+        self._withdrawn += waiting
 
     def cancel(self) -> None:
         """Interrupt what somebody cancelled while it was running; asks the server now and then."""

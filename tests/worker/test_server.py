@@ -256,6 +256,46 @@ def test_a_job_that_ends_while_the_server_is_gone_is_done_once(
     queue.close()
 
 
+def test_a_timeout_holds_while_the_server_does_not_answer(
+    queue: Queue, worker: Start, runs: Runs, server: Server, gate: Path
+) -> None:
+    process = worker(processes=1, threads=2)
+    queue.enqueue(handlers.wait, str(gate), "neighbour")
+    runs.wait("start", "neighbour")
+    queue.options(timeout=1, max_attempts=1).enqueue(handlers.clean_up, str(gate))
+    runs.wait("start", times=2)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        runs.wait("cleanup", "JobTimeout")
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    gate.touch()
+    runs.wait("end", "neighbour")
+    assert runs.count("start", "neighbour") == 1
+    assert not process.count("died")
+
+
+@pytest.mark.slow
+def test_a_timeout_holds_while_the_server_is_gone(
+    phoenix: Phoenix, worker: Start, runs: Runs, gate: Path
+) -> None:
+    queue = Queue(url=phoenix.server.url)
+    process = worker(url=phoenix.server.url, processes=1, threads=4)
+    queue.enqueue(handlers.wait, str(gate), "neighbour")
+    for seconds in (3.0, 3.5, 4.0):  # by then the next attempt is a second or two away
+        queue.options(timeout=seconds, max_attempts=1).enqueue(handlers.clean_up, str(gate))
+    runs.wait("start", times=4)
+    phoenix.kill()
+    runs.wait("cleanup", "JobTimeout", times=3)
+    phoenix.rise()
+    process.says("the server is back")
+    gate.touch()
+    runs.wait("end", "neighbour")
+    assert runs.count("start", "neighbour") == 1
+    assert not process.count("died")
+    queue.close()
+
+
 @pytest.mark.row(6)
 def test_a_worker_can_be_stopped_while_the_server_is_gone(
     phoenix: Phoenix, worker: Start, runs: Runs
