@@ -22,7 +22,7 @@ from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Seat
 from redjobs.worker.station import Surroundings
-from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.upkeep import OwnLeases, Upkeep
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -48,7 +48,8 @@ class Worker:
         around = Surroundings(self._link.wake, registry.hooks, slots)
         self._bench = Bench(around, threads=options.threads, concurrency=options.concurrency)
         self._hooks = registry.hooks
-        upkeep = None if seat is not None else Upkeep(options, self._link.run_all)
+        self._own_leases = OwnLeases(options, self._link.run_all)
+        upkeep = Upkeep(options, self._link.run_all) if seat is None else self._own_leases
         self._loop = ClaimLoop(options, registry, self._link, self._bench, upkeep, seat)
         if seat is not None:
             self._link.watch(seat.channel)
@@ -137,6 +138,7 @@ class Worker:
             seat.orphaned = True
             self._link.unwatch(seat.channel)
             logger.error("the supervisor is gone: finishes what runs, claims no more and leaves")
+            self._own_leases.inherit()
             self._loop.stop(self._options.grace)
 
     @contextlib.contextmanager
