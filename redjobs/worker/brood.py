@@ -47,7 +47,7 @@ class Child:
         self.slots = slots
         self._crashes_fd = crashes_fd
         self.started_at = time.monotonic()
-        #: Its app is imported, and it takes jobs.
+        #: Its app is imported, the hooks of `worker_start` are over, and it takes jobs.
         self.is_ready = False
         #: Monotonic time by which it should be; None: that it is not has been said.
         self.speaks_by: float | None = self.started_at + START_SECONDS
@@ -155,7 +155,7 @@ class Spawner:
         self._logs = logs
 
     def spawn(self, options: WorkerOptions) -> Child:
-        """Start a child; it says `ready` once it has imported the app."""
+        """Start a child; it says `ready` once it takes jobs."""
         count = options.threads + options.concurrency
         board, crashes = shared_file(Slots.size(count)), shared_file(0)
         ours, theirs = socket.socketpair()

@@ -158,10 +158,11 @@ class Supervisor:
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:
         match message:
-            case {"say": "ready", "files": list() as files}:
+            case {"say": "imported", "files": list() as files}:
+                self._files.watch(files)
+            case {"say": "ready"}:
                 child.is_ready = self._was_ready = True
                 self._false_starts = 0
-                self._files.watch(files)
                 notify.ready()
                 if child.replaces is not None and self._stop_at is None:
                     self._dismiss(child.replaces)
@@ -181,7 +182,7 @@ class Supervisor:
             child.kill("it did not end within the grace")
         if not child.is_ready and child.speaks_by is not None and now > child.speaks_by:
             child.speaks_by = None
-            text = "%s has not begun its work in %g s: its app still imports, or waits for something"
+            text = "%s has not begun its work in %g s: its app still imports, or a hook of worker_start runs"
             logger.warning(text, child.name, now - child.started_at)
         if now < self._fair_at:
             return

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import redis
 
@@ -56,14 +56,16 @@ class Worker:
         self._stops = 0
         self._error: BaseException | None = None
 
-    def run(self) -> int:
+    def run(self, begins: Callable[[], None] = lambda: None) -> int:
         """Until SIGTERM, SIGINT or `stop`. Returns how many jobs failed.
 
         Must be called in the main thread: plain handlers run there. Raises what ended it.
+        `begins` is called once the hooks of `worker_start` are over: it takes jobs from then on.
         """
         claims = threading.Thread(target=self._claim, name="redjobs-claims", daemon=True)
         with self._signals():
             self._hooks.fire("worker_start", self)
+            begins()
             claims.start()
             self._bench.main.serve()
             claims.join()
