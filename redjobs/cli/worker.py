@@ -146,7 +146,7 @@ def how_long(command: F) -> F:
     "--health-port",
     type=click.IntRange(0, 65_535),
     metavar="PORT",
-    help="Answer health checks there; 0: any port.",
+    help="Answer health checks there: / if it can take jobs, /live if it lives; 0: any port.",
 )
 @click.option("--health-host", default="127.0.0.1", show_default=True, help="On this address.")
 @click.option("--log-level", type=LEVELS, default="info", show_default=True, help="Say no less than this.")

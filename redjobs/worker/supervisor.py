@@ -89,6 +89,7 @@ class Supervisor:
         self._was_ready = self._is_quiet = False
         self._failed_jobs = 0
         self._health = Health(options)
+        self._watchdog = notify.Watchdog()
         self._exit_code = 0
 
     def run(self) -> int:
@@ -103,6 +104,7 @@ class Supervisor:
         self._health.serve()
         self._spawn_missing()
         while True:
+            self._watchdog.turned()
             self._look()
             self._care.take(self._children, sweep=self._stop_at is None)
             if not (self._children or self._is_wanted):
