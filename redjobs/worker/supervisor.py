@@ -225,7 +225,7 @@ class Supervisor:
         else:
             words = child.last_words()
             logger.error("%s died: %s%s", child.name, child.obituary(), words and "\n" + words)
-        self._false_starts += not child.is_ready
+        self._false_starts += not (child.is_ready or child.is_blameless)
         if self._false_starts >= _MOST_FALSE_STARTS and not self._was_ready:
             self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
         if child.replaces is not None:
