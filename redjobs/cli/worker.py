@@ -54,7 +54,8 @@ def how_many(command: F) -> F:
                 metavar="N",
                 default=lambda: os.cpu_count() or 1,
                 show_default="one per core",
-                help="Processes that run jobs; 0 runs them in this one, without a supervisor.",
+                help="Processes that run jobs; 0 runs them in this one, without a supervisor: "
+                "nobody kills a job that ignores its timeout.",
             ),
             click.option(
                 "--pool",
@@ -145,7 +146,7 @@ def how_long(command: F) -> F:
     "--health-port",
     type=click.IntRange(0, 65_535),
     metavar="PORT",
-    help="Answer health checks there; 0: any port.",
+    help="Answer health checks there: / if it can take jobs, /live if it lives; 0: any port.",
 )
 @click.option("--health-host", default="127.0.0.1", show_default=True, help="On this address.")
 @click.option("--log-level", type=LEVELS, default="info", show_default=True, help="Say no less than this.")
@@ -196,6 +197,7 @@ def _spoken(ctx: click.Context, flags: dict[str, Any]) -> dict[str, Any]:
 def options_from(flags: dict[str, Any], prefix: str) -> WorkerOptions:
     """The worker's options. Raises SettingsError and UsageError for what does not fit together."""
     flags = dict(flags)
+    _check_supervised(flags)
     positional, listed = flags.pop("queue"), flags.pop("queues")
     pools = [pool(text) for text in words_apart(flags.pop("pool"))]
     if sum(map(bool, (positional, listed, pools))) > 1:
@@ -223,6 +225,21 @@ def options_from(flags: dict[str, Any], prefix: str) -> WorkerOptions:
         sweep=policy,
         **flags,
     )
+
+
+def _check_supervised(flags: dict[str, Any]) -> None:
+    """Raises UsageError where an option asks for what only a supervisor does, and there is none."""
+    names = ("pool", "max_jobs", "max_memory", "preload", "reload", "health_port")
+    # Not `in`, for which 0 is False, and a port.
+    chosen = [
+        name for name in names if not (flags[name] is None or flags[name] is False or flags[name] == ())
+    ]
+    given = [f"--{name.replace('_', '-')}" for name in chosen]
+    if flags["processes"] == 0 and given:
+        raise click.UsageError(
+            f"--processes 0 has no supervisor, which {' and '.join(given)} would need:"
+            f" say --processes 1, or leave {'it' if len(given) == 1 else 'them'} out"
+        )
 
 
 def words_apart(texts: tuple[str, ...]) -> list[str]:

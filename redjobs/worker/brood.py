@@ -28,7 +28,7 @@ START_SECONDS = 60.0
 #: And after so long it hangs: it is ended, and counts as one that died at its start.
 HANG_SECONDS = 300.0
 #: What a child that is to say where it hangs gets for that.
-_WORDS_SECONDS = 1.0
+WORDS_SECONDS = 1.0
 _LAST_WORDS_BYTES = 2_000
 #: More deaths than this per child within this time, and the next child has to wait.
 _DEATHS_AT_ONCE = 4
@@ -47,7 +47,7 @@ class Child:
         self.slots = slots
         self._crashes_fd = crashes_fd
         self.started_at = time.monotonic()
-        #: Its app is imported, and it takes jobs.
+        #: Its app is imported, the hooks of `worker_start` are over, and it takes jobs.
         self.is_ready = False
         #: Monotonic time by which it should be; None: that it is not has been said.
         self.speaks_by: float | None = self.started_at + START_SECONDS
@@ -64,6 +64,8 @@ class Child:
         #: Why it was killed, and the jobs that were the reason.
         self.killed_for = ""
         self._sent: signal.Signals | None = None
+        #: It ended at its start with others, for one and the same reason, which counts once.
+        self.is_blameless = False
         self.overran: list[Running] = []
         #: As `os.waitpid` gives it; None while it lives.
         self.status: int | None = None
@@ -88,7 +90,7 @@ class Child:
         late = now - self.started_at - HANG_SECONDS
         if self.is_ready or late < 0:
             return False
-        number = signal.SIGABRT if late < _WORDS_SECONDS else signal.SIGKILL
+        number = signal.SIGABRT if late < WORDS_SECONDS else signal.SIGKILL
         self.kill(f"it had not begun its work in {HANG_SECONDS:g} s", number)
         return True
 
@@ -98,21 +100,16 @@ class Child:
 
     def obituary(self) -> str:
         """How it ended, in one line: the signal or exit code, and why."""
-        code = os.waitstatus_to_exitcode(self.status or 0)
-        text = f"exited with code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+        text = ending(self.status or 0)
         if self.killed_for:
             return f"{text}: {self.killed_for}"
-        if code == -signal.SIGKILL:
+        if os.waitstatus_to_exitcode(self.status or 0) == -signal.SIGKILL:
             return f"{text} (by somebody, or by the system for want of memory)"
         return text
 
     def last_words(self) -> str:
         """What the thread that crashed was doing, where it was left time to say so."""
-        size = os.fstat(self._crashes_fd).st_size
-        words = os.pread(self._crashes_fd, size, 0).decode("utf-8", "replace")
-        first, _, rest = words.partition("\n")
-        current = rest.partition("Current thread")[2].partition("\n\n")[0].partition("\n")[2]
-        return f"{first}\n{current}"[:_LAST_WORDS_BYTES].strip()
+        return last_words(self._crashes_fd)
 
     def close(self) -> None:
         """Let go of what was shared with it."""
@@ -140,6 +137,21 @@ class Deaths:
         self.next_birth_at = now + min(10.0, 0.1 * 2.0 ** min(excess, 10)) if excess > 0 else 0.0
 
 
+def ending(status: int) -> str:
+    """How a process ended, by what `os.waitpid` says of it."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"exited with code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+
+
+def last_words(crashes_fd: int) -> str:
+    """What the thread that crashed was doing, by the file that its faulthandler wrote to."""
+    size = os.fstat(crashes_fd).st_size
+    words = os.pread(crashes_fd, size, 0).decode("utf-8", "replace")
+    first, _, rest = words.partition("\n")
+    current = rest.partition("Current thread")[2].partition("\n\n")[0].partition("\n")[2]
+    return f"{first}\n{current}"[:_LAST_WORDS_BYTES].strip()
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -155,7 +167,7 @@ class Spawner:
         self._logs = logs
 
     def spawn(self, options: WorkerOptions) -> Child:
-        """Start a child; it says `ready` once it has imported the app."""
+        """Start a child; it says `ready` once it takes jobs."""
         count = options.threads + options.concurrency
         board, crashes = shared_file(Slots.size(count)), shared_file(0)
         ours, theirs = socket.socketpair()

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from redis.exceptions import ResponseError
 
 from redjobs.keys import Keys
-from redjobs.worker import notify
 from redjobs.worker.brood import Child
 from redjobs.worker.link import LOST, Link
 from redjobs.worker.options import WorkerOptions
@@ -68,7 +67,6 @@ class Care:
         if not workers:
             self._link.client.ping()
         _tell_lapsed(children, self._upkeep.beat_once(workers, self._outage))
-        notify.watchdog()
         if self._outage.is_down:
             # Whoever was cut off like us beats first, and is not swept.
             self._upkeep.soon()

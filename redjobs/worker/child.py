@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any
 
 from redjobs import connect
 from redjobs.errors import SettingsError
@@ -51,9 +50,9 @@ def serve(channel: Channel, board_fd: int, server: Server, options: WorkerOption
     """Run jobs, the app being imported."""
     seat = Seat(channel, Slots(board_fd, options.threads + options.concurrency))
     worker = Worker(connect.connect_worker(server), options, seat=seat)
-    files: list[Any] = app_files(options.apps) if options.reload else []
-    channel.send(say="ready", files=files)
-    failed = worker.run()
+    if options.reload:
+        channel.send(say="imported", files=app_files(options.apps))
+    failed = worker.run(lambda: channel.send(say="ready"))
     seat.leave(worker.leaving, failed)
     return 0
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,18 @@ from typing import Any
 
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
-from redjobs.worker.brood import CANNOT_IMPORT, UNBORN, Child, Spawner, start_module
+from redjobs.worker.brood import (
+    CANNOT_IMPORT,
+    UNBORN,
+    WORDS_SECONDS,
+    Child,
+    Spawner,
+    ending,
+    last_words,
+    start_module,
+)
 from redjobs.worker.seat import Channel
+from redjobs.worker.slots import shared_file
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -28,10 +39,21 @@ class _ForkServer:
 
     pid: int
     socket: socket.socket
+    #: Where a crash leaves its last words.
+    crashes_fd: int
     #: The channels of those that were asked for and are not forked yet, in their order.
     asked: deque[Channel] = field(default_factory=deque)
     #: Why it could not import the app.
     fatal: str = ""
+    #: Monotonic time when it was ended, as it hangs.
+    ended_at: float | None = None
+    #: The one child that counts as dead at its start, of all that it did not fork.
+    blamed: Child | None = None
+
+    def blame(self, child: Child) -> None:
+        """This child is not forked any more: which is the fork server's doing, and counts once."""
+        self.blamed = self.blamed or child
+        child.is_blameless = child is not self.blamed
 
 
 class ForkSpawner(Spawner):
@@ -60,11 +82,12 @@ class ForkSpawner(Spawner):
     def _launch(self) -> None:
         # One message is one packet, so that descriptors and what they are for stay together.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = start_module("redjobs.worker.zygote", theirs.fileno())
+        crashes = shared_file(0)
+        pid = start_module("redjobs.worker.zygote", theirs.fileno(), crashes)
         theirs.close()
         ours.setblocking(False)
         ours.send(json.dumps({"apps": list(self._apps), "logs": self._logs}).encode())
-        self._servers.append(_ForkServer(pid, ours))
+        self._servers.append(_ForkServer(pid, ours, crashes))
         self._is_outdated = False
 
     @property
@@ -80,12 +103,24 @@ class ForkSpawner(Spawner):
         self._is_outdated = True
 
     def give_up(self, child: Child) -> None:
-        """It is not forked yet, for the fork server still imports the app: that hangs."""
-        for server in self._servers:
-            if child.channel in server.asked:
-                self._is_outdated = self._is_outdated or server is self._servers[-1]
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(server.pid, signal.SIGKILL)
+        """It is not forked yet, for the fork server still imports the app: that hangs.
+
+        Called until it has ended: first the fork server may say where it hangs.
+        """
+        server = self._asked_of(child)
+        if server is None:
+            return
+        self._is_outdated = self._is_outdated or server is self._servers[-1]
+        server.blame(child)
+        is_first, now = server.ended_at is None, time.monotonic()
+        server.ended_at = server.ended_at or now
+        if is_first or now > server.ended_at + WORDS_SECONDS:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server.pid, signal.SIGABRT if is_first else signal.SIGKILL)
+
+    def _asked_of(self, child: Child) -> _ForkServer | None:
+        """Which fork server still owes this child."""
+        return next((server for server in self._servers if child.channel in server.asked), None)
 
     def reap(self, children: list[Child]) -> None:
         """Give the children that were forked their pids, and those that have ended their status."""
@@ -93,17 +128,26 @@ class ForkSpawner(Spawner):
             self._listen(server)
         for child in children:
             self._christen(child)
-            # Whoever is not forked yet need not be waited for: it finds its channel closed, and leaves.
-            unborn = signal.SIGKILL if child.pid == UNBORN and child.killed_for else None
-            child.status = self._ended.pop(child.pid, child.status or unborn)
+            child.status = self._ended.pop(child.pid, child.status or self._stillborn(child))
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 for server in [server for server in self._servers if server.pid == ended[0]]:
-                    self._server_died(server, children)
+                    self._server_died(server, children, ended[1])
         for child in children:
             # Whose fork server is gone is nobody's child any more; that it ended its channel says.
             if child.status is None and child.channel.closed and self._is_orphan(child):
                 child.status = 0 if child.leaving else signal.SIGKILL
+
+    def _stillborn(self, child: Child) -> int | None:
+        """The status of one that was killed before it was forked; None for others.
+
+        It need not be waited for, as it finds its channel closed and leaves; but its fork server, if
+        that hangs.
+        """
+        if child.pid != UNBORN or not child.killed_for:
+            return None
+        server = self._asked_of(child)
+        return None if server is not None and server.ended_at is not None else signal.SIGKILL
 
     def _christen(self, child: Child) -> None:
         """Give it its pid, if it has been forked by now."""
@@ -128,15 +172,19 @@ class ForkSpawner(Spawner):
                 case {"say": "fatal", "text": str() as text}:
                     server.fatal = text
 
-    def _server_died(self, server: _ForkServer, children: list[Child]) -> None:
+    def _server_died(self, server: _ForkServer, children: list[Child], status: int) -> None:
         self._listen(server)  # its last words
         server.socket.close()
         is_newest = server is self._servers[-1] and not self._is_outdated
         self._servers.remove(server)
-        if is_newest and not server.fatal:
-            logger.error("the fork server died; the next child starts another one")
+        if (is_newest and not server.fatal) or server.ended_at is not None:
+            words = last_words(server.crashes_fd)
+            text = "the fork server died: %s; the next child starts another one%s"
+            logger.error(text, ending(status), words and "\n" + words)
+        os.close(server.crashes_fd)
         for child in children:
             if child.channel in server.asked:
+                server.blame(child)
                 child.fatal = server.fatal
                 child.status = signal.SIGKILL if child.killed_for else CANNOT_IMPORT << 8
 

@@ -1,4 +1,4 @@
-"""A small HTTP endpoint for Kubernetes, systemd and load balancers: can this worker claim jobs?"""
+"""A small HTTP endpoint for Kubernetes and load balancers: can this worker claim jobs, and does it live?"""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ logger = logging.getLogger("redjobs.worker")
 
 #: Healthy is who has heard from the server within so many seconds.
 FRESH_SECONDS = 10.0
+#: Alive is a supervisor whose loop has turned within so many seconds: children that hang it ends itself.
+#: One turn may wait for several servers that do not answer.
+LIVE_SECONDS = 60.0
 
 
 def serve_health(host: str, port: int, state: Callable[[], dict[str, Any]]) -> ThreadingHTTPServer:
-    """Answer GET on any path with `state()`: 200 if its `healthy` is true and it is fresh, else 503.
+    """Answer GET with `state()`: 200 if its `healthy` is true and it is fresh, else 503.
 
-    Runs in a daemon thread until `shutdown`. Raises OSError where the port is taken.
+    On `/live`: 200 while it is not much too old, whatever it is. Nobody is to be restarted for a
+    server that is gone. Runs in a daemon thread until `shutdown`. Raises OSError where the port is taken.
     """
     # Here, as few ask for it and everybody would pay for it: half a megabyte.
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,10 +37,12 @@ def serve_health(host: str, port: int, state: Callable[[], dict[str, Any]]) -> T
         def do_GET(self) -> None:
             judged = dict(state())
             # A supervisor that is stuck judges no more.
-            fresh = time.monotonic() - judged.pop("judged_at") < FRESH_SECONDS
-            healthy = judged["healthy"] and fresh
-            body = json.dumps(judged | {"healthy": healthy}).encode() + b"\n"
-            self.send_response(200 if healthy else 503)
+            age = time.monotonic() - judged.pop("judged_at")
+            alive = age < LIVE_SECONDS
+            healthy = judged["healthy"] and age < FRESH_SECONDS
+            body = json.dumps(judged | {"healthy": healthy, "alive": alive}).encode() + b"\n"
+            asked = alive if self.path.partition("?")[0] == "/live" else healthy
+            self.send_response(200 if asked else 503)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -56,7 +62,7 @@ class Health:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
-        self._judged: dict[str, Any] = {"healthy": False, "judged_at": 0.0}
+        self._judged: dict[str, Any] = {"healthy": False, "judged_at": time.monotonic()}
         self._server: ThreadingHTTPServer | None = None
 
     def serve(self) -> None:

@@ -59,7 +59,7 @@ class Lanes:
         self._link = link
         self._bench = bench
         self._outage = outage
-        #: Heartbeats and sweeps: ours where no supervisor keeps them.
+        #: Heartbeats and sweeps: ours where no supervisor keeps them, and leases once it is gone.
         self._upkeep = upkeep
         self._seat = seat
         self._names = QueueNames(options, link)

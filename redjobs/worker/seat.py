@@ -1,7 +1,8 @@
 """A child's place at its supervisor: messages both ways, and the board that both see.
 
 Messages are JSON, one per line. From the supervisor: `stop` (grace), `quiet`, `dump`. From the
-child: `ready` (files of the app), `lane` (queue, worker), `fatal` (text), `leaving` (why, failed).
+child: `imported` (files of the app), `ready`, `lane` (queue, worker), `fatal` (text), `leaving`
+(why, failed).
 """
 
 from __future__ import annotations

@@ -91,6 +91,7 @@ class Supervisor:
         self._was_ready = self._is_quiet = False
         self._failed_jobs = 0
         self._health = Health(options)
+        self._watchdog = notify.Watchdog()
         self._exit_code = 0
 
     def run(self) -> int:
@@ -105,6 +106,7 @@ class Supervisor:
         self._health.serve()
         self._spawn_missing()
         while True:
+            self._watchdog.turned()
             self._look()
             self._care.take(self._children, sweep=self._stop_at is None)
             if not (self._children or self._is_wanted):
@@ -160,10 +162,11 @@ class Supervisor:
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:
         match message:
-            case {"say": "ready", "files": list() as files}:
+            case {"say": "imported", "files": list() as files}:
+                self._files.watch(files)
+            case {"say": "ready"}:
                 child.is_ready = self._was_ready = True
                 self._false_starts = 0
-                self._files.watch(files)
                 notify.ready()
                 if child.replaces is not None and self._stop_at is None:
                     self._dismiss(child.replaces)
@@ -183,7 +186,7 @@ class Supervisor:
             child.kill("it did not end within the grace")
         if not child.is_ready and child.speaks_by is not None and now > child.speaks_by:
             child.speaks_by = None
-            text = "%s has not begun its work in %g s: its app still imports, or waits for something"
+            text = "%s has not begun its work in %g s: its app still imports, or a hook of worker_start runs"
             logger.warning(text, child.name, now - child.started_at)
         if now < self._fair_at:
             return
@@ -226,7 +229,7 @@ class Supervisor:
         else:
             words = child.last_words()
             logger.error("%s died: %s%s", child.name, child.obituary(), words and "\n" + words)
-        self._false_starts += not child.is_ready
+        self._false_starts += not (child.is_ready or child.is_blameless)
         if self._false_starts >= _MOST_FALSE_STARTS and not self._was_ready:
             self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
         if child.replaces is not None:

@@ -87,3 +87,26 @@ class Upkeep:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+class OwnLeases(Upkeep):
+    """A supervisor's child beats for itself from the moment when its supervisor is gone, and never sweeps."""
+
+    def __init__(self, options: WorkerOptions, run_all: RunAll) -> None:
+        super().__init__(options, run_all)
+        self._is_ours = False
+        self.beat_at = self.sweep_at = float("inf")
+
+    def inherit(self) -> None:
+        """Nobody else extends these leases any more."""
+        self._is_ours = True
+        self.soon()
+
+    def soon(self) -> None:
+        """The server is back: beat now."""
+        if self._is_ours:
+            self.beat_at = 0.0
+
+    def beat_once(self, workers: Mapping[Keys, Sequence[str]], outage: Outage) -> set[str]:
+        """As ever, once the supervisor is gone; until then it does nothing."""
+        return super().beat_once(workers, outage) if self._is_ours else set()

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import redis
 
@@ -22,7 +22,7 @@ from redjobs.worker.loop import ClaimLoop
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Seat
 from redjobs.worker.station import Surroundings
-from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.upkeep import OwnLeases, Upkeep
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -48,21 +48,24 @@ class Worker:
         around = Surroundings(self._link.wake, registry.hooks, slots)
         self._bench = Bench(around, threads=options.threads, concurrency=options.concurrency)
         self._hooks = registry.hooks
-        upkeep = None if seat is not None else Upkeep(options, self._link.run_all)
+        self._own_leases = OwnLeases(options, self._link.run_all)
+        upkeep = Upkeep(options, self._link.run_all) if seat is None else self._own_leases
         self._loop = ClaimLoop(options, registry, self._link, self._bench, upkeep, seat)
         if seat is not None:
             self._link.watch(seat.channel)
         self._stops = 0
         self._error: BaseException | None = None
 
-    def run(self) -> int:
+    def run(self, begins: Callable[[], None] = lambda: None) -> int:
         """Until SIGTERM, SIGINT or `stop`. Returns how many jobs failed.
 
         Must be called in the main thread: plain handlers run there. Raises what ended it.
+        `begins` is called once the hooks of `worker_start` are over: it takes jobs from then on.
         """
         claims = threading.Thread(target=self._claim, name="redjobs-claims", daemon=True)
         with self._signals():
             self._hooks.fire("worker_start", self)
+            begins()
             claims.start()
             self._bench.main.serve()
             claims.join()
@@ -137,6 +140,7 @@ class Worker:
             seat.orphaned = True
             self._link.unwatch(seat.channel)
             logger.error("the supervisor is gone: finishes what runs, claims no more and leaves")
+            self._own_leases.inherit()
             self._loop.stop(self._options.grace)
 
     @contextlib.contextmanager

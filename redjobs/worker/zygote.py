@@ -1,7 +1,8 @@
 """The fork server of `--preload`: imports the app once, then forks children that share its memory.
 
-`python -m redjobs.worker.zygote CHANNEL`. It has one thread and no connection, so a fork is safe.
-It is the parent of its children, so it tells the supervisor how each of them ended.
+`python -m redjobs.worker.zygote CHANNEL CRASHES` (file descriptors). It has one thread and no
+connection, so a fork is safe. It is the parent of its children, so it tells the supervisor how each
+of them ended.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ _MESSAGE_BYTES = 65_536
 _FDS = 3
 
 
-def main(channel_fd: int) -> int:
+def main(channel_fd: int, crashes_fd: int) -> int:
     """Import the app, then fork a child for every request, until the supervisor is gone."""
+    # An import that crashes or hangs leaves its last words where the supervisor finds them.
+    faulthandler.enable(crashes_fd)
     # A signal to all processes is for the supervisor to act on; this one ends when that one does.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -123,7 +126,7 @@ def _send(sock: socket.socket, **message: Any) -> None:
 
 
 if __name__ == "__main__":
-    code = main(int(sys.argv[1]))
+    code = main(*map(int, sys.argv[1:3]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -256,6 +256,28 @@ def test_what_does_not_fit_together(started: Started, words: tuple[str, ...], pr
     assert problem in started(*words, code=2)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--pool", "a:2"),
+        ("--max-jobs", "1000"),
+        ("--max-memory", "300MB"),
+        ("--preload",),
+        ("--reload",),
+        ("--health-port", "0"),
+    ],
+)
+def test_without_a_supervisor_nobody_does_what_it_does(started: Started, words: tuple[str, ...]) -> None:
+    told = started("--app", "x", "--processes", "0", *words, code=2)
+    assert words[0] in told and "--processes 1" in told
+    started("--app", "x", "--processes", "1", *words)
+
+
+def test_what_the_environment_asks_of_a_supervisor_is_refused_too(started: Started) -> None:
+    told = started("--app", "x", "--processes", "0", code=2, REDJOBS_PRELOAD="1", REDJOBS_MAX_JOBS="9")
+    assert "--max-jobs and --preload" in told and "leave them out" in told
+
+
 def test_the_exit_code_is_the_worker_s(started: Started) -> None:
     started.code = 1
     started("--app", "x", code=1)

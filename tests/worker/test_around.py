@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,9 @@ import redjobs
 from redjobs import CurrentJob, JobError, Queue
 from redjobs.inspector import Inspector
 from redjobs.registry import registry
+from redjobs.worker.health import serve_health
 from tests.cli import Cli
+from tests.proxy import Proxy
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -126,10 +129,10 @@ def test_options_of_a_queue_hold_where_nobody_says_more(queue: Queue, burst: Bur
 # Health ---------------------------------------------------------------------------------------
 
 
-def health(port: int) -> tuple[int, dict[str, Any]]:
+def health(port: int, path: str = "/") -> tuple[int, dict[str, Any]]:
     """What the endpoint says; status 0 while nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as refused:
         return refused.code, json.load(refused)
@@ -181,6 +184,41 @@ def test_a_worker_that_stops_is_not_healthy(worker: Start, queue: Queue, gate: P
     assert health(port)[0] == 503
     gate.touch()
     assert process.wait() == 0
+
+
+def test_a_worker_whose_server_is_gone_lives_and_can_claim_nothing(
+    worker: Start, queue: Queue, gate: Path, runs: Runs, proxy: Proxy
+) -> None:
+    """Whoever restarts it for that interrupts what it runs."""
+    process = worker(processes=1, health_port=0, url=proxy.url)
+    job = queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start", job_id=job.id)
+    port = wait_until(lambda: port_of(process.log))
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy")
+    proxy.refuse()
+    wait_until(lambda: health(port)[0] == 503, description="it cannot claim")
+    status, told = health(port, "/live")
+    assert (status, told["alive"], told["healthy"], told["server"]) == (200, True, False, "gone")
+    proxy.accept()
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy again")
+    gate.touch()
+    runs.wait("end", job_id=job.id)
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize(("age", "live"), [(0, 200), (30, 200), (61, 503)])
+def test_a_supervisor_that_judges_no_more_is_not_healthy_at_once_and_then_not_alive(
+    age: float, live: int
+) -> None:
+    judged_at = time.monotonic() - age
+    server = serve_health("127.0.0.1", 0, lambda: {"healthy": True, "judged_at": judged_at})
+    try:
+        port = server.server_address[1]
+        assert health(port)[0] == (200 if age == 0 else 503)
+        assert health(port, "/live?from=kubelet")[0] == health(port, "/live")[0] == live
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_check_worker_knows_this_hosts_worker(worker: Start, server: Server, queue: Queue) -> None:
@@ -247,6 +285,28 @@ def test_systemd_is_told(worker: Start, tmp_path: Path, monkeypatch: pytest.Monk
         while manager.recv(100) != b"STOPPING=1":
             pass
         assert process.wait() == 0
+
+
+def test_systemd_is_told_that_it_lives_while_the_server_is_gone(
+    worker: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: Proxy
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(15)
+        process = worker(fresh=True, processes=1, lease=1.0, url=proxy.url)
+        while manager.recv(100) != b"READY=1":
+            pass
+        proxy.refuse()
+        process.says("the server is gone")
+        manager.setblocking(False)
+        with contextlib.suppress(BlockingIOError):  # what it was told before
+            while manager.recv(100):
+                pass
+        manager.settimeout(2.0)  # as systemd would wait
+        assert [manager.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
+        assert process.stop() == 0
 
 
 # Logs -----------------------------------------------------------------------------------------

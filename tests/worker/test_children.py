@@ -7,6 +7,7 @@ import signal
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -231,6 +232,39 @@ def test_orphans_finish_what_they_run_and_leave(queue: Queue, worker: Start, run
     wait_until(lambda: not is_running(busy))
     assert is_gone(queue, job.id)
     assert queue.get(late.id).state is State.READY, "they claimed no more"
+
+
+def test_an_orphan_keeps_its_lease_while_it_finishes(queue: Queue, worker: Start, runs: Runs) -> None:
+    """The grace is longer than the lease: nobody else may have its job meanwhile."""
+    process = worker(processes=1, lease=1.5, grace=20.0)
+    job = queue.enqueue(handlers.take_seconds, 4.0, "long")
+    (line,) = runs.wait("start", job_id=job.id)
+    process.send(signal.SIGKILL)
+    process.says("the supervisor is gone")
+    other = worker(processes=1, lease=1.5)
+    wait_until(lambda: is_gone(queue, job.id))
+    assert runs.count("start", job_id=job.id) == runs.count("end", job_id=job.id) == 1
+    wait_until(lambda: not is_running(line.pid))
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 1, description="it took its leave")
+    assert other.count("swept") == 0
+
+
+def test_an_orphan_learns_that_it_has_lost_its_job(queue: Queue, worker: Start, runs: Runs) -> None:
+    process = worker(processes=1, lease=1.0, grace=20.0)
+    job = queue.enqueue(handlers.wait_until_lost, 10)
+    runs.wait("start", job_id=job.id)
+    process.send(signal.SIGKILL)
+    process.says("the supervisor is gone")
+    # Its lease runs out, for all that it does to keep it.
+    wait_until(lambda: _lapse_and_sweep(queue))
+    assert runs.wait("end", job_id=job.id, timeout=15)[0].text == "True"
+
+
+def _lapse_and_sweep(queue: Queue) -> int:
+    names: Any = queue.redis.zrange(queue.keys.workers, 0, -1)
+    for name in names:
+        queue.redis.zadd(queue.keys.workers, {name: 1}, xx=True)
+    return queue.sweep().retired
 
 
 @pytest.mark.slow

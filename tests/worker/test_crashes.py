@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -87,24 +86,14 @@ def test_a_job_that_holds_the_interpreter_keeps_no_other_process_from_its_jobs(
     assert process.count("the lease on queue") == 0
 
 
-DIES_AT_WORK = """
-import os
-import redjobs
-
-@redjobs.on("worker_start")
-def die(worker):
-    os._exit(7)
-"""
-
-
 @pytest.mark.slow
 def test_children_that_die_like_flies_wait_for_each_other_and_can_be_stopped(
-    worker: Start, tmp_path: Path
+    queue: Queue, worker: Start
 ) -> None:
     """They had begun their work, so it is no fault of the app that can be told from its start."""
-    (tmp_path / "dies_at_work.py").write_text(DIES_AT_WORK)
-    process = worker(fresh=True, processes=1, apps=("dies_at_work",), cwd=tmp_path)
-    process.says("died: exited with code 7", times=8, timeout=30)
+    queue.enqueue(handlers.die, "exit")
+    process = worker(processes=1, max_crashes=99)
+    process.says("died: exited with code 3", times=8, timeout=30)
     died = [line.split()[0] for line in process.log.splitlines() if "died: exited" in line]
     moments = [datetime.strptime(at, "%H:%M:%S.%f").replace(tzinfo=UTC) for at in died]
     gaps = [(later - earlier) % timedelta(days=1) for earlier, later in pairwise(moments)]

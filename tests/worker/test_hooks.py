@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Start, is_gone
+from tests.worker.processes import is_running
 from tests.worker.runs import Runs
 
 
@@ -59,3 +61,69 @@ def test_hooks_that_raise_are_told_of_and_cost_no_job_and_no_process(
         assert process.count(f"a hook of {event} failed") > 0, event
     assert process.count("died") == 0
     assert sorted(runs.texts()) == ["coroutine", "plain"]
+
+
+HANGS_ONCE = """
+import pathlib, time
+import redjobs
+from tests.worker.handlers import *
+
+@redjobs.on("worker_start")
+def opens_a_pool(worker):
+    came = pathlib.Path({!r})
+    if not came.exists():
+        came.touch()
+        time.sleep(60)
+"""
+
+
+SLOW_HOOK = """
+import pathlib
+import redjobs
+from tests.worker.handlers import wait_for
+
+@redjobs.on("worker_start")
+def warms_up(worker):
+    pathlib.Path({!r}).touch()
+    wait_for({!r})
+"""
+
+
+@pytest.mark.parametrize("preload", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_child_that_hangs_in_a_hook_at_its_start_is_told_of_and_replaced(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, gate: Path, preload: bool
+) -> None:
+    (tmp_path / "hanging_hook.py").write_text(HANGS_ONCE.format(str(gate)))
+    shorter = {"redjobs.worker.brood.START_SECONDS": 0.5, "redjobs.worker.brood.HANG_SECONDS": 8.0}
+    apps = ("tests.worker.handlers", "hanging_hook")
+    process = worker(fresh=True, processes=1, preload=preload, apps=apps, cwd=tmp_path, constants=shorter)
+    process.says("has not begun its work in")
+    wait_until(gate.exists)
+    process.says("died: killed by SIGABRT", "it had not begun its work in 8 s", timeout=20)
+    assert process.count("hanging_hook.py", "in opens_a_pool") >= 1, "where it hangs"
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    assert process.stop() == 0
+
+
+def test_a_reload_waits_for_the_hooks_of_the_new_code(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, gate: Path
+) -> None:
+    """The old child goes when the new one takes jobs, and not before."""
+    app = tmp_path / "slow_hook.py"
+    app.touch()
+    apps = ("tests.worker.handlers", "slow_hook")
+    process = worker(fresh=True, processes=1, apps=apps, cwd=tmp_path)
+    queue.enqueue(handlers.record, "before")
+    (old,) = runs.wait("end", "before")
+    app.write_text(SLOW_HOOK.format(str(tmp_path / "came"), str(gate)))
+    process.send(signal.SIGHUP)
+    wait_until((tmp_path / "came").exists)
+    queue.enqueue(handlers.record, "meanwhile")
+    assert runs.wait("end", "meanwhile")[0].pid == old.pid
+    gate.touch()
+    wait_until(lambda: not is_running(old.pid))
+    queue.enqueue(handlers.record, "after")
+    assert runs.wait("end", "after")[0].pid != old.pid
+    assert process.count("died") == 0
+    assert process.stop() == 0

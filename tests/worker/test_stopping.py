@@ -513,7 +513,21 @@ def test_children_that_all_hang_in_their_import_end_the_worker(
     process = worker(fresh=True, processes=3, preload=preload, apps=apps, cwd=tmp_path, constants=shorter)
     assert process.wait(60) == 1
     assert process.count("stops: 3 children in a row died at their start") == 1
-    assert preload or process.count("slow_app.py", "line 2 in <module>") >= 1, "where it hangs"
+    assert process.count("slow_app.py", "line 2 in <module>") >= 1, "where it hangs"
+
+
+def test_children_of_one_fork_server_that_hangs_count_as_one_that_died_at_its_start(
+    queue: Queue, worker: Start, tmp_path: Path, gate: Path, runs: Runs
+) -> None:
+    (tmp_path / "hangs_once.py").write_text(HANGS_ONCE.format(str(gate)))
+    apps, shorter = ("hangs_once", HANDLERS), {"redjobs.worker.brood.HANG_SECONDS": 8.0}
+    process = worker(fresh=True, processes=3, preload=True, apps=apps, cwd=tmp_path, constants=shorter)
+    process.says("the fork server died: killed by SIGABRT")
+    assert process.count("hangs_once.py", "line 6 in <module>") == 1, "where it hangs"
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 3)
+    assert process.stop() == 0
 
 
 def test_new_code_that_comes_twice_while_it_is_imported_is_served_once(
