@@ -92,6 +92,11 @@ class _Seeking(_Watching):
         super().connect()  # type: ignore[misc]
         self._ready = True
 
+    def connect_check_health(self: Any, *args: Any, **options: Any) -> None:
+        # What newer versions of redis-py call where a command finds its connection closed.
+        super().connect_check_health(*args, **options)  # type: ignore[misc]
+        self._ready = True
+
     def _connect(self: Any) -> socket.socket:
         self._ready = False
         self.host, self.port = self._finder.find()
@@ -142,6 +147,10 @@ class _AsyncSeeking(_Watching):
 
     async def connect(self: Any) -> None:
         await super().connect()  # type: ignore[misc]
+        self._ready = True
+
+    async def connect_check_health(self: Any, *args: Any, **options: Any) -> None:
+        await super().connect_check_health(*args, **options)  # type: ignore[misc]
         self._ready = True
 
     async def _connect(self: Any) -> None:
