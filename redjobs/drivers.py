@@ -6,6 +6,7 @@ coroutines of one event loop, or threads that share a queue. Whoever is alone wa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -29,17 +30,21 @@ from redjobs.wire import Words, exchange
 T = TypeVar("T")
 
 LOST = (redis.ConnectionError, redis.TimeoutError)
+#: What is the error of all whose calls were sent together.
+_OF_ALL = (redis.RedisError, OSError)
 
 #: So many callers share a round trip at most.
 MOST = 200
 #: How long replicas have to confirm that they have an accepted job.
 REPLICAS_MS = 1_000
+#: Who waits for so long looks whether whoever was to send, or to wake it, was interrupted and has gone.
+_LOOK_S = 0.5
 
 
 class _Asked:
     """What one caller wants sent, and what came of it."""
 
-    __slots__ = ("answer", "appointed", "calls", "error", "turn")
+    __slots__ = ("answer", "answered", "appointed", "calls", "error", "taken", "turn")
 
     def __init__(self, calls: list[Words]) -> None:
         self.calls = calls
@@ -49,6 +54,14 @@ class _Asked:
         self.turn = threading.Lock()
         self.turn.acquire()
         self.appointed = False
+        #: Somebody has begun to send it.
+        self.taken = False
+        self.answered = False
+
+    def wake(self) -> None:
+        """There is an answer, or it is its turn; or both."""
+        with contextlib.suppress(RuntimeError):
+            self.turn.release()
 
 
 class BaseDriver:
@@ -132,6 +145,10 @@ class Driver(BaseDriver):
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        #: Held by whoever sends. What a signal handler raises finds no gap between such a lock and its
+        #: `with`; whatever else it leaves undone, those who wait find out once they have this lock.
+        self._line = threading.Lock()
+        #: Somebody sends, or is about to, as far as is known.
         self._busy = False
         self._waiting: deque[_Asked] = deque()
 
@@ -204,23 +221,24 @@ class Driver(BaseDriver):
         if self._pid != os.getpid():  # a child: whoever was at it in the parent is not here
             self._begin_anew()
         with self._lock:
-            if not self._busy:
-                self._busy, asked = True, None
-            else:
-                asked = _Asked(calls)
+            asked = _Asked(calls) if self._busy else None
+            self._busy = True
+            if asked is not None:
                 self._waiting.append(asked)
         if asked is None:
             try:
-                return self._send(calls)
+                with self._line:
+                    return self._send(calls)
             finally:
                 self._appoint()
         try:
-            asked.turn.acquire()
-        except BaseException:
+            if not asked.turn.acquire(timeout=_LOOK_S):
+                asked.appointed = True
+            if asked.appointed:
+                with self._line:
+                    self._send_for_all(asked)
+        finally:
             self._leave(asked)
-            raise
-        if asked.appointed:
-            self._send_for_all(asked)
         if asked.error is not None:
             raise asked.error
         return asked.answer
@@ -230,21 +248,30 @@ class Driver(BaseDriver):
         with self._lock:
             if self._waiting:
                 self._waiting[0].appointed = True
-                self._waiting[0].turn.release()
+                self._waiting[0].wake()
             else:
                 self._busy = False
 
     def _leave(self, asked: _Asked) -> None:
-        """An exception has ended the waiting: another must take over what was to be done."""
-        with self._lock:
-            if asked in self._waiting:
+        """It waits no longer. If it was to send, that is the next one's now."""
+        if not asked.taken:  # an exception has ended the waiting
+            with self._lock, contextlib.suppress(ValueError):
                 self._waiting.remove(asked)
         if asked.appointed:
             self._appoint()
 
     def _send_for_all(self, asked: _Asked) -> None:
+        """For who holds the line. Whoever had it before has done all it will ever do for this one."""
+        if asked.answered:
+            return
+        if asked.taken:
+            raise _interrupted()
         with self._lock:
-            together = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(asked)
+            together = [asked, *(self._waiting.popleft() for _ in range(min(MOST - 1, len(self._waiting))))]
+            for one in together:
+                one.taken = True
         error: BaseException | None = None
         replies: list[Any] = []
         try:
@@ -253,14 +280,14 @@ class Driver(BaseDriver):
             error = problem
             raise
         finally:
-            self._appoint()
             at = 0
             for one in together:
                 one.answer, at = replies[at : at + len(one.calls)], at + len(one.calls)
                 # What interrupts the sender is no answer for the others: theirs is lost.
-                one.error = error if error is None or isinstance(error, Exception) else _interrupted()
+                one.error = error if error is None or isinstance(error, _OF_ALL) else _interrupted()
+                one.answered = True
                 if one is not asked:
-                    one.turn.release()
+                    one.wake()
 
     def _send_together(self, calls: Sequence[Words], *, alone: bool = False) -> list[Any]:
         together = Round(calls, alone=alone)

@@ -32,7 +32,8 @@ from redjobs.manyhosts import Address, Hosts
 
 #: What is told as it is: trying again does not help.
 _NOT_ALLOWED = (redis.AuthenticationError, NoPermissionError)
-#: A reply that took longer may be of a node whose replica has taken over. Longer than workers block.
+#: A reply that comes later may be of a node whose replica has taken over. Besides what the call itself may
+#: block; longer than WAIT does for `wait_replicas`, and than the server's timer is late.
 _SLOW_S = 1.25
 #: Connections that are made together read the map of the slots once.
 _FRESH_S = 0.1
@@ -85,8 +86,11 @@ class Topology:
         """
         self._rests_until[address] = time.monotonic() + seconds
 
+    def _rests(self, address: Address) -> bool:
+        return time.monotonic() < self._rests_until.get(address, 0.0)
+
     def _check(self, address: Address) -> None:
-        if time.monotonic() < self._rests_until.get(address, 0.0):
+        if self._rests(address):
             raise redis.ConnectionError(f"{address[0]}:{address[1]} did not answer a moment ago")
 
     def anyone(self) -> Address:
@@ -106,10 +110,14 @@ class Topology:
         others = dict.fromkeys((*random.sample(sorted(known), len(known)), *self._hosts.addresses))
         if besides is not None:
             others.pop(besides, None)
-        for address in others:
+        # Who did not answer a moment ago would cost all of them that time again.
+        for address in sorted(others, key=self._rests):
+            began = time.monotonic()
             try:
                 self._ranges = self._ask(address)
             except redis.RedisError as error:
+                if isinstance(error, redis.TimeoutError):
+                    self.failed(address, time.monotonic() - began)
                 problem = error if not is_refusal(problem) else problem
                 if isinstance(error, redis.AuthenticationError):
                     break
@@ -156,7 +164,7 @@ class SlotFinder:
         self._topology.failed(address, seconds)
 
     def doubts(self, _address: Address, seconds: float) -> bool:
-        """Whether the node stood still for so long that its replica may have taken over."""
+        """Whether the node was late by so much that it stood still, and its replica may have taken over."""
         return self._slot is not None and seconds > _SLOW_S
 
     def denies(self, address: Address) -> bool:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +25,9 @@ from redjobs.manyhosts import Address
 
 #: What is said of a reply that came too late.
 _VOID = "another server has taken over while this one stood still"
+
+#: The only call of this library that waits for something to come; its last word is how long.
+_BLOCKING = "BRPOPLPUSH"
 
 T = TypeVar("T")
 
@@ -43,8 +46,11 @@ class Finder(Protocol):
         """Nobody answers there; to learn that took so long."""
 
     def doubts(self, address: Address, seconds: float) -> bool:
-        """Whether to ask about a reply that took so long: who stood still until another server took over
-        carries out what it has got meanwhile, and forgets it when it is told. Asks nobody."""
+        """Whether to ask about a reply that came so long after it could.
+
+        Who stood still until another server took over carries out what it has got meanwhile, and forgets it
+        when it is told. Asks nobody.
+        """
 
     def denies(self, address: Address) -> bool:
         """Ask: whether such a reply is void, as the server is another one now."""
@@ -59,16 +65,24 @@ class Finder(Protocol):
         """What to raise when this refusal means that it is elsewhere, or will be; else None."""
 
 
+def _block_seconds(words: Sequence[Any]) -> float:
+    """How long the server may let a call wait. It is sent by itself, not together with others."""
+    return float(words[-1]) if words[0] == _BLOCKING else 0.0
+
+
 class _Watching:
     _finder: Finder
     _ready = False
     _sent_at = 0.0
+    #: How long the last call may block on the server.
+    _blocks_s = 0.0
     host: str
     port: int
 
     def _is_doubtful(self) -> bool:
         """Whether the reply that was just read may be of a server that is none any more."""
-        return self._ready and self._finder.doubts((self.host, self.port), time.monotonic() - self._sent_at)
+        late = time.monotonic() - self._sent_at - self._blocks_s
+        return self._ready and self._finder.doubts((self.host, self.port), late)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
@@ -92,12 +106,21 @@ class _Seeking(_Watching):
         super().connect()  # type: ignore[misc]
         self._ready = True
 
+    def connect_check_health(self: Any, *args: Any, **options: Any) -> None:
+        # What newer versions of redis-py call where a command finds its connection closed.
+        super().connect_check_health(*args, **options)  # type: ignore[misc]
+        self._ready = True
+
     def _connect(self: Any) -> socket.socket:
         self._ready = False
         self.host, self.port = self._finder.find()
         with self._watched():
             connected: socket.socket = super()._connect()  # type: ignore[misc]
         return connected
+
+    def send_command(self: Any, *args: Any, **options: Any) -> None:
+        super().send_command(*args, **options)  # type: ignore[misc]
+        self._blocks_s = _block_seconds(args)
 
     def send_packed_command(self: Any, *args: Any, **options: Any) -> None:
         if self._sock is not None and self._ready:
@@ -108,7 +131,7 @@ class _Seeking(_Watching):
             if not self._finder.is_home((self.host, self.port)):
                 self.disconnect()
                 raise Elsewhere("another server has taken over")
-        self._sent_at = time.monotonic()
+        self._sent_at, self._blocks_s = time.monotonic(), 0.0
         super().send_packed_command(*args, **options)  # type: ignore[misc]
 
     def read_response(self: Any, *args: Any, **options: Any) -> Any:
@@ -144,11 +167,19 @@ class _AsyncSeeking(_Watching):
         await super().connect()  # type: ignore[misc]
         self._ready = True
 
+    async def connect_check_health(self: Any, *args: Any, **options: Any) -> None:
+        await super().connect_check_health(*args, **options)  # type: ignore[misc]
+        self._ready = True
+
     async def _connect(self: Any) -> None:
         self._ready = False
         self.host, self.port = await _elsewhere(self._finder.find)
         with self._watched():
             await super()._connect()  # type: ignore[misc]
+
+    async def send_command(self: Any, *args: Any, **options: Any) -> None:
+        await super().send_command(*args, **options)  # type: ignore[misc]
+        self._blocks_s = _block_seconds(args)
 
     async def send_packed_command(self: Any, *args: Any, **options: Any) -> None:
         if self.is_connected and self._ready:
@@ -158,7 +189,7 @@ class _AsyncSeeking(_Watching):
             if not self._finder.is_home((self.host, self.port)):
                 await self.disconnect(nowait=True)
                 raise Elsewhere("another server has taken over")
-        self._sent_at = time.monotonic()
+        self._sent_at, self._blocks_s = time.monotonic(), 0.0
         await super().send_packed_command(*args, **options)  # type: ignore[misc]
 
     async def read_response(self: Any, *args: Any, **options: Any) -> Any:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from redjobs.errors import SettingsError
@@ -33,7 +34,7 @@ from redjobs.worker.slots import shared_file
 logger = logging.getLogger("redjobs.worker")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _ForkServer:
     """One process that has imported the app, and forks what it is asked for."""
 
@@ -69,6 +70,8 @@ class ForkSpawner(Spawner):
         self._is_outdated = False
         self._born: dict[Channel, int] = {}
         self._ended: dict[int, int] = {}
+        #: Whose children those that live are, and when they were started.
+        self._forked: dict[int, tuple[_ForkServer, str | None]] = {}
 
     def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
         if self._is_outdated or not self._servers:
@@ -136,7 +139,9 @@ class ForkSpawner(Spawner):
         for child in children:
             # Whose fork server is gone is nobody's child any more; that it ended its channel says.
             if child.status is None and child.channel.closed and self._is_orphan(child):
-                child.status = 0 if child.leaving else signal.SIGKILL
+                child.status = self._ended.pop(child.pid, 0 if child.leaving else signal.SIGKILL)
+            if child.status is not None:
+                self._forked.pop(child.pid, None)
 
     def _stillborn(self, child: Child) -> int | None:
         """The status of one that was killed before it was forked; None for others.
@@ -167,6 +172,7 @@ class ForkSpawner(Spawner):
             match json.loads(data):
                 case {"say": "forked", "pid": int() as pid}:
                     self._born[server.asked.popleft()] = pid
+                    self._forked[pid] = server, _started(pid)
                 case {"say": "ended", "pid": int() as pid, "status": int() as status}:
                     self._ended[pid] = status
                 case {"say": "fatal", "text": str() as text}:
@@ -188,12 +194,25 @@ class ForkSpawner(Spawner):
                 child.fatal = server.fatal
                 child.status = signal.SIGKILL if child.killed_for else CANNOT_IMPORT << 8
 
-    @staticmethod
-    def _is_orphan(child: Child) -> bool:
-        if child.pid == UNBORN:
+    def _is_orphan(self, child: Child) -> bool:
+        """Whether it has ended, and nobody will say so."""
+        if child.pid not in self._forked:  # it is not forked yet
             return False
-        try:
-            os.kill(child.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
+        server, started = self._forked[child.pid]
+        if server in self._servers:
+            return False
+        return started is None or _started(child.pid) != started
+
+
+def _started(pid: int) -> str | None:
+    """What tells a process from a later one that has its pid; None: it has ended, though nobody may care."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except FileNotFoundError:
+        return "" if not Path("/proc/self/stat").exists() else None
+    except OSError:  # there is none, or it is another user's by now
+        return None
+    # The name before it, in parentheses, may have any characters.
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else rest[18]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -497,6 +499,37 @@ def test_a_fork_server_that_dies_is_replaced_with_the_next_child(
     job = queue.enqueue(handlers.die, "kill", 1)
     (third,) = runs.wait("end", job_id=job.id)
     assert third.pid != first.pid
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    """This process gets what others leave behind, and does not care for their ends until the test is over."""
+    prctl, subreaper = ctypes.CDLL(None).prctl, 36
+    if prctl(subreaper, 1, 0, 0, 0):
+        pytest.skip("this system has no such thing")
+    yield
+    prctl(subreaper, 0, 0, 0, 0)
+
+
+def test_a_child_whose_fork_server_is_gone_ends_and_whoever_got_it_does_not_care(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, careless: None
+) -> None:
+    """As with a first process of a container that is no init."""
+    process = worker(processes=1, preload=True, lease=300.0)
+    job = queue.enqueue(handlers.wait, str(gate))
+    (first,) = runs.wait("start", job_id=job.id)
+    (fork_server,) = process.children()
+    os.kill(fork_server, signal.SIGKILL)
+    process.says("the fork server died")
+    os.kill(first.pid, signal.SIGKILL)
+    try:
+        runs.wait("start", job_id=job.id, times=2)
+        assert Path(f"/proc/{first.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    finally:
+        os.waitpid(first.pid, 0)
+    gate.touch()
+    runs.wait("end", job_id=job.id)
     assert process.stop() == 0
 
 

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
 
-from redjobs import AsyncQueue, Job, Queue, Verdict, call
+from redjobs import AsyncQueue, Job, Queue, Verdict, call, connect
 from redjobs.access import Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
 from redjobs.inspector import Inspector
 from redjobs.keys import Keys
+from redjobs.settings import resolve_url
+from redjobs.worker.link import Link
 from tests import invariants
 from tests.accounts import NO_RIGHT, member
 from tests.cli import Cli
@@ -249,6 +251,23 @@ def test_a_node_that_hung_wakes_up_when_its_replica_has_taken_over(
     assert process.stop(30) == 0
     for queue in queues:
         queue.close()
+
+
+@pytest.mark.slow
+def test_an_idle_queue_costs_no_more_than_its_own_calls(server: Cluster, queue: Queue) -> None:
+    """A blocking call that ends with its time is not taken for the answer of a node that hung."""
+    link = Link(connect.connect_worker(resolve_url(server.url)))
+    link.pop(queue.keys, "worker")
+    before = maps_read(server)
+    assert link.wait(10) == [(queue.name, None)]
+    assert maps_read(server) == before
+    link.close()
+
+
+def maps_read(server: Cluster) -> int:
+    """How often nodes were asked who has which slot."""
+    found: list[Any] = [node.client().info("commandstats") for node in server.nodes]
+    return sum(stats.get("cmdstat_cluster|slots", {"calls": 0})["calls"] for stats in found)
 
 
 def enqueue_async(url: str, text: str) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from redis.exceptions import ResponseError
 from redjobs import AsyncQueue, Job, Queue, connect
 from redjobs.errors import EnqueueUnknown, NotReplicated, ServerUnavailable
 from redjobs.settings import resolve_url
+from redjobs.wire import _TOLD, borrow, exchange_on
 from tests import invariants
 from tests.groups import SERVICE, Node, Trio, trio
 from tests.waiting import wait_until
@@ -225,6 +227,57 @@ def test_the_former_primary_is_left_while_it_still_takes_writes(server: Trio, qu
     for job in jobs:
         there.exists(queue.keys.job(job.id))
     assert sum(there.execute()) > len(jobs) / 2  # all but those of the first second
+
+
+@pytest.mark.slow
+def test_a_connection_that_was_lost_once_leaves_a_former_primary(server: Trio) -> None:
+    """As one that a worker holds for ever does: it is not borrowed from the pool again."""
+    client = connect.connect_worker(resolve_url(server.url))
+    held = borrow(client.connection_pool)
+    exchange_on(held, [("PING",)])
+    held.disconnect()
+    exchange_on(held, [("PING",)])
+
+    former = server.primary
+    fail_over(server)
+
+    def is_left() -> bool:
+        with contextlib.suppress(redis.ConnectionError):
+            exchange_on(held, [("SET", "key", "value")])
+        return bool(held.port != former.port)
+
+    wait_until(is_left, 5)
+    assert former.client().info("replication")["role"] == "master", "it would still take writes"
+    client.connection_pool.release(held)
+    client.close()
+
+
+@pytest.mark.slow
+def test_a_coroutines_connection_that_was_lost_once_leaves_a_former_primary(server: Trio) -> None:
+    async def use() -> None:
+        client = connect.connect_async(resolve_url(server.url))
+        pool: Any = client.connection_pool
+        held = await pool.get_connection(*_TOLD)
+        await held.disconnect()
+        await say(held, "PING")
+
+        former = server.primary
+        fail_over(server)
+        deadline = time.monotonic() + 5
+        while held.port == former.port:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(redis.ConnectionError):
+                await say(held, "SET", "key", "value")
+        assert former.client().info("replication")["role"] == "master", "it would still take writes"
+        await pool.release(held)
+        await client.aclose()
+
+    asyncio.run(use())
+
+
+async def say(connection: Any, *words: str) -> Any:
+    await connection.send_command(*words)
+    return await connection.read_response()
 
 
 class Interrupted(Exception):
