@@ -93,8 +93,15 @@ class Bench:
         for station in self._stations:
             oldest = next((w for w in list(station.active.values()) if not w.started_at), None)
             if oldest is not None and (before is None or oldest.claimed_at < before):
-                waiting += station.withdraw()
+                waiting += station.withdraw(before)
         return waiting
+
+    def abandon(self) -> list[Work]:
+        """Everything that is not over, the newest first; what has not started never will."""
+        left = self.withdraw()
+        for station in self._stations:
+            left += [work for work in list(station.active.values()) if not work.finished_at]
+        return sorted(left, key=lambda work: work.claimed_at, reverse=True)
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         """Raise an exception inside the handler of a running work, if that can be done."""
