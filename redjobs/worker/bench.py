@@ -109,6 +109,11 @@ class Bench:
             if work.key in station.active:
                 station.interrupt(work, exception)
 
+    def calls_hooks(self, event: str) -> None:
+        """Let the supervisor see that the claim thread calls hooks: if it hangs there, that was no job."""
+        if self._around.slots is not None:
+            self._around.slots.calls_hooks(event)
+
     def stop(self) -> None:
         """Let all threads go once they are idle, the main thread's `serve` included."""
         for station in {self.main, *self._stations}:
