@@ -11,6 +11,8 @@ from redjobs.keys import Keys
 from redjobs.shards import Shards
 
 _LIMIT = 100
+#: However much is due: after so many calls that promote, dead workers are looked for again.
+_PROMOTIONS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +47,31 @@ class SweepResult:
         return asdict(self)
 
 
-def sweep_once(keys: Keys, policy: SweepPolicy = SweepPolicy()) -> Flow[SweepResult]:
-    """Promote what is due, recover what dead workers had, trim what is old.
+def sweep_once(
+    keys: Keys, policy: SweepPolicy = SweepPolicy(), result: SweepResult | None = None
+) -> Flow[SweepResult]:
+    """Recover what dead workers had, promote what is due, trim what is old.
 
-    Every command is bounded; the pass ends when nothing is left to do.
+    Every command is bounded; the pass ends when nothing is left to do. What it does is counted in `result`
+    as it goes on, for those who leave it in the midst.
     """
-    result = SweepResult()
-    result.promoted = yield from promote(keys)
+    result = SweepResult() if result is None else result
+    priorities: list[int] = []
+    any_due = True
     while True:
         swept: Swept = yield commands.sweep(
             keys, dead_age_ms=policy.dead_age_ms, dead_max=policy.dead_max, limit=_LIMIT
         )
         result.retired += swept.expired
-        # First what matters most: whatever is refused after it, nobody's jobs wait for that.
+        # First what matters most: whatever is refused after it, or takes long, nobody's jobs wait for that.
         for at in range(0, len(swept.retired), _LIMIT):
             yield from _recover(keys, swept.retired[at : at + _LIMIT], policy, result)
+        if any_due:
+            any_due = yield from _promote(keys, priorities, result)
         for place, ids in ((keys.completed, swept.completed), (keys.dead, swept.dead)):
             if ids:
                 result.trimmed += yield commands.delete(keys, place, ids)
-        if max(len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
+        if not any_due and max(len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
             return result
 
 
@@ -75,17 +83,16 @@ def sweep_all(shards: Shards, policy: SweepPolicy) -> Flow[SweepResult]:
     return total
 
 
-def promote(keys: Keys) -> Flow[int]:
-    """Move what is due to ready, whether or not a worker is there to do so."""
-    promoted = 0
-    priorities: list[int] = []
-    while True:
+def _promote(keys: Keys, priorities: list[int], result: SweepResult) -> Flow[bool]:
+    """Move what is due to ready, whether or not a worker is there to do so. Returns whether more is."""
+    for _ in range(_PROMOTIONS):
         taken: Taken = yield commands.take(keys, "", 0, priorities)
-        promoted += taken.promoted
+        result.promoted += taken.promoted
         new = [priority for priority in taken.missing if priority not in priorities]
         priorities += new
         if taken.promoted < BATCH and not new:
-            return promoted
+            return False
+    return True
 
 
 def _recover(keys: Keys, workers: list[str], policy: SweepPolicy, result: SweepResult) -> Flow[None]:

@@ -93,14 +93,26 @@ class Bench:
         for station in self._stations:
             oldest = next((w for w in list(station.active.values()) if not w.started_at), None)
             if oldest is not None and (before is None or oldest.claimed_at < before):
-                waiting += station.withdraw()
+                waiting += station.withdraw(before)
         return waiting
+
+    def abandon(self) -> list[Work]:
+        """Everything that is not over, the newest first; what has not started never will."""
+        left = self.withdraw()
+        for station in self._stations:
+            left += [work for work in list(station.active.values()) if not work.finished_at]
+        return sorted(left, key=lambda work: work.claimed_at, reverse=True)
 
     def interrupt(self, work: Work, exception: BaseException) -> None:
         """Raise an exception inside the handler of a running work, if that can be done."""
         for station in self._stations:
             if work.key in station.active:
                 station.interrupt(work, exception)
+
+    def calls_hooks(self, event: str) -> None:
+        """Let the supervisor see that the claim thread calls hooks: if it hangs there, that was no job."""
+        if self._around.slots is not None:
+            self._around.slots.calls_hooks(event)
 
     def stop(self) -> None:
         """Let all threads go once they are idle, the main thread's `serve` included."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections import deque
@@ -28,9 +27,16 @@ class EventLoop(Station):
         #: Submitted and not started: short ones are claimed ahead, and of a batch of unknown kind more may
         #: be coroutines than there are slots.
         self._line: deque[Work] = deque()
+        #: Their tasks are made and have not had a turn yet: while one keeps the loop, they may be withdrawn.
+        self._fresh: dict[tuple[str, str], Work] = {}
+        #: When the last one had its first turn.
+        self._started_at = 0.0
+        #: Works were withdrawn from behind one that keeps the loop, and it has not turned since.
+        self._is_stuck = False
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reporting = False
-        #: Between the claim thread, which postpones, and the loop's, which takes and leaves slots.
+        #: Between the claim thread, which withdraws and postpones, and the loop's, which starts works and
+        #: takes and leaves slots.
         self._lock = threading.Lock()
         self._slot_of: dict[tuple[str, str], int] = {}
         #: Whether the loop has turned since it was looked at.
@@ -48,6 +54,8 @@ class EventLoop(Station):
             self._loop.close()
 
     def free(self, coming: int) -> int:
+        if self._is_stuck:
+            return 0
         room, ended = self._concurrency - len(self.active) - coming, self._lately()
         if ended < self._concurrency:
             return room
@@ -71,10 +79,11 @@ class EventLoop(Station):
 
     def _start(self) -> None:
         while self._free_slots:
-            try:
+            with self._lock:
+                if not self._line:
+                    return
                 work = self._line.popleft()
-            except IndexError:  # nothing waits any more: `withdraw` may have been here
-                return
+                self._fresh[work.key] = work
             number = self._free_slots.pop()
             self._tasks[work.key] = self._loop.create_task(self._run(work, number))
 
@@ -82,15 +91,32 @@ class EventLoop(Station):
     def flows(self) -> bool:
         return self._lately() >= self._concurrency
 
-    def withdraw(self) -> list[Work]:
-        taken: list[Work] = []
-        with contextlib.suppress(IndexError):
-            while True:
-                taken.append(self._line.popleft())
-                self.active.pop(taken[-1].key, None)
+    def withdraw(self, before: float | None) -> list[Work]:
+        with self._lock:
+            # Each has kept the loop for a moment only: those that have a task come next.
+            is_stuck = before is None or self._started_at < before
+            taken = [*(self._fresh.values() if is_stuck else ()), *self._line]
+            if is_stuck:
+                self._fresh.clear()
+            self._line.clear()
+        for work in taken:
+            self.active.pop(work.key, None)
+        if taken and is_stuck:
+            self._is_stuck = True
+            self._loop.call_soon_threadsafe(self._gets_on)
         return taken
 
+    def _gets_on(self) -> None:
+        self._is_stuck = False
+        self.around.wake()
+
     async def _run(self, work: Work, number: int) -> None:
+        with self._lock:
+            is_ours = self._fresh.pop(work.key, None) is not None
+            self._started_at = time.monotonic()
+        if not is_ours:  # somebody else has the job by now
+            self._leave_slot(work, number)
+            return
         try:
             if self.around.slots is not None:
                 with self._lock:
@@ -108,14 +134,17 @@ class EventLoop(Station):
                 self._slot_of.pop(work.key, None)
                 self.around.slots.vacate(number)
         self._ends.append(work.finished_at)
-        self._free_slots.append(number)
-        self._tasks.pop(work.key, None)
         self.active.pop(work.key, None)
         self.around.done.append(work)
-        self._start()
+        self._leave_slot(work, number)
         if not self._reporting:
             self._reporting = True
             self._loop.call_soon(self._report)
+
+    def _leave_slot(self, work: Work, number: int) -> None:
+        self._free_slots.append(number)
+        self._tasks.pop(work.key, None)
+        self._start()
 
     def _report(self) -> None:
         # Everything that ends in one turn of the loop is reported together.

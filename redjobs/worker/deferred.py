@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from redjobs.commands import Begun
 from redjobs.current import CurrentJob
 from redjobs.registry import Registry
@@ -52,7 +54,7 @@ class Deferred:
         self._lanes.watch(works)
         if self._registry.hooks.has("claim"):
             for work in works:
-                self._registry.hooks.fire("claim", CurrentJob(work))
+                self._fire("claim", CurrentJob(work))
         self._bench.submit(works)
 
     def do(self) -> bool:
@@ -63,5 +65,10 @@ class Deferred:
             self.submit()
         if settled:
             report.jobs(settled)
-            fire_outcomes(self._registry.hooks, settled)
+            fire_outcomes(self._registry.hooks, self._fire, settled)
         return had_any
+
+    def _fire(self, event: str, *facts: Any) -> None:
+        self._bench.calls_hooks(event)
+        self._registry.hooks.fire(event, *facts)
+        self._bench.calls_hooks("")

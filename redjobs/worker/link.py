@@ -383,13 +383,3 @@ def _readable(files: Sequence[Any], seconds: float) -> list[Any]:
     for fd in of_fd:
         poll.register(fd, select.POLLIN)
     return [of_fd[fd] for fd, _ in poll.poll(math.ceil(seconds * 1000))]
-
-
-def run_flow(run: Callable[[Command[Any]], Any], flow: Any) -> Any:
-    """Pump a flow with any function that runs one command."""
-    reply: Any = None
-    try:
-        while True:
-            reply = run(flow.send(reply))
-    except StopIteration as stop:
-        return stop.value

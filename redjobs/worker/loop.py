@@ -70,7 +70,7 @@ class ClaimLoop:
         self.failed_jobs = 0
         #: Why it stops, where it does so by itself: burst, idle, recycle.
         self.leaving = ""
-        #: Works that were still running at the end, and were given back without their consent.
+        #: Works that were not over at the end, and were given back without their consent.
         self.abandoned: list[Work] = []
 
     # The loop ------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class ClaimLoop:
             obey(self._link.messages())
             self._check_limits()
         self._deferred.do()
-        self.abandoned = self._bench.running()
+        self.abandoned = self._bench.abandon()
         self._lanes.leave(self.abandoned)
 
     def _look_up(self) -> None:

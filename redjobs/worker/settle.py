@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,14 +124,14 @@ def lost_works(settlement: Settlement, reply: Any) -> list[Work]:
     return list(settlement.works) if reply == "lost" else []
 
 
-def fire_outcomes(hooks: Hooks, works: Iterable[Work]) -> None:
+def fire_outcomes(hooks: Hooks, fire: Callable[..., None], works: Iterable[Work]) -> None:
     """Tell the hooks what is settled: success, error, dead."""
     if not (hooks.has("success") or hooks.has("error") or hooks.has("dead")):
         return
     for work in works:
         if isinstance(work.outcome, Completed):
-            hooks.fire("success", CurrentJob(work), work.finished_at - work.started_at)
+            fire("success", CurrentJob(work), work.finished_at - work.started_at)
         elif isinstance(work.outcome, Failed) and not isinstance(work.outcome.exception, Snooze):
-            hooks.fire("error", CurrentJob(work), work.outcome.exception)
+            fire("error", CurrentJob(work), work.outcome.exception)
         if isinstance(work.decision, GiveUp):
-            hooks.fire("dead", CurrentJob(work), work.decision.error)
+            fire("dead", CurrentJob(work), work.decision.error)

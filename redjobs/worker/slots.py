@@ -4,9 +4,10 @@ So the supervisor knows which job was running when a child died, and charges no 
 ends a child whose job ignores its limit. Times are of the system-wide monotonic clock.
 
 Layout, in words of eight bytes: the claim loop's last turn, its last answer from the server (two
-doubles) and how many jobs have failed, then one slot per thread and coroutine: job id (64 bytes, the
-first is 0: free), started_at, kill_at (0: no limit; two doubles), and what then becomes of the job:
-retry after so many ms, or -1: bury. A word is written at once, so whoever looks in the middle of it
+doubles), how many jobs have failed, and of which event it calls hooks (0: of none). Then one slot per
+thread and coroutine: job id (64 bytes, the first is 0: free), started_at, kill_at (0: no limit; two
+doubles), and what then becomes of the job: retry after so many ms, or -1: bury.
+A word is written at once, so whoever looks in the middle of it
 sees the old one or the new one:
 `struct` would write it byte by byte, and half a moment looks like one that is long over.
 """
@@ -20,8 +21,10 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from redjobs.hooks import EVENTS
+
 _WORD: Final = 8
-_HEADER_WORDS: Final = 3
+_HEADER_WORDS: Final = 4
 _ID_BYTES: Final = 64
 _SLOT_WORDS: Final = _ID_BYTES // _WORD + 3
 
@@ -77,6 +80,10 @@ class Slots:
         self._moments[0], self._moments[1] = time.monotonic(), answered_at
         self._numbers[2] = failed_jobs
 
+    def calls_hooks(self, event: str) -> None:
+        """The claim loop calls the hooks of this event; '': it does not any more."""
+        self._numbers[3] = EVENTS.index(event) + 1 if event else 0
+
     def occupy(
         self, number: int, job_id: str, started_at: float, kill_at: float = 0.0, delay_ms: int = 0
     ) -> None:
@@ -115,6 +122,12 @@ class Slots:
     def failed_jobs(self) -> int:
         """How many jobs have failed there."""
         return int(self._numbers[2])
+
+    @property
+    def hooks_of(self) -> str:
+        """Of which event the claim loop calls hooks; '': it does not."""
+        number = self._numbers[3]
+        return EVENTS[number - 1] if number else ""
 
     def running(self) -> list[Running]:
         """What runs there now."""

@@ -57,8 +57,8 @@ class Station:
     def watch(self, now: float) -> None:
         """Called by the claim thread now and then while works run, before they are held to their limits."""
 
-    def withdraw(self) -> list[Work]:
-        """Take back works that have not started."""
+    def withdraw(self, before: float | None) -> list[Work]:
+        """Take back works that have not started; those that come next only if none has since `before`."""
         return []
 
     def stop(self) -> None:

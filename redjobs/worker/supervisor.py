@@ -200,7 +200,9 @@ class Supervisor:
             child.kill(f"job {overran[0].job_id} ignored its timeout")
         turned_at = child.slots.turned_at
         if turned_at and now > turned_at + _WEDGED_SECONDS:
-            child.kill(f"its claim loop has not turned for {_WEDGED_SECONDS:g} s")
+            hook = child.slots.hooks_of
+            why = f"its claim loop has not turned for {_WEDGED_SECONDS:g} s"
+            child.kill(f"{why}: a hook of {hook} does not return" if hook else why)
 
     def _bury(self, child: Child) -> None:
         """A child has ended: learn why, recover its jobs, and see to its place."""
@@ -212,8 +214,8 @@ class Supervisor:
         # One that was not ready yet, and is told to stop by whoever told us, has nothing to clear up.
         is_clean = (child.status == 0 and bool(child.leaving)) or (stopping and not child.is_ready)
         if not is_clean:
-            # Where we killed it, we know the culprit: its neighbours are not.
-            charge = not child.overran and not (stopping and child.killed_for)
+            # Where we killed it, we know the culprit, a job or a hook: its neighbours are not.
+            charge = not child.overran and not (child.killed_for and (stopping or child.slots.hooks_of))
             self._care.salvage.add(child, running, charge=charge)
             self._failed_jobs += child.slots.failed_jobs + len(child.overran)
             self._mourn(child)

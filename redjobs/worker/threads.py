@@ -56,7 +56,7 @@ class Threaded(Station):
     def flows(self) -> bool:
         return self._most() > 1
 
-    def withdraw(self) -> list[Work]:
+    def withdraw(self, before: float | None) -> list[Work]:
         taken: list[Work] = []
         with contextlib.suppress(Empty):
             while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -14,12 +14,14 @@ from redjobs import commands
 from redjobs.commands import Command
 from redjobs.keys import Keys
 from redjobs.sweeper import SweepResult, sweep_once
-from redjobs.worker.link import run_flow
 from redjobs.worker.logs import counted
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 
 logger = logging.getLogger("redjobs.worker")
+
+#: A sweep takes no longer at a time; then it is as long everybody else's turn.
+_SLICE_SECONDS = 0.1
 
 RunAll = Callable[[Sequence[Command[Any]]], list[Any]]
 
@@ -32,6 +34,9 @@ class Upkeep:
         self._run_all = run_all
         self.beat_at = 0.0
         self.sweep_at = time.monotonic() + options.sweep_interval * random.random()
+        #: A pass that is not over, and what it did.
+        self._pass: Iterator[None] | None = None
+        self._swept = SweepResult()
 
     @property
     def next_at(self) -> float:
@@ -60,27 +65,54 @@ class Upkeep:
             lapsed |= {name for name, alive in zip(names, reply, strict=True) if not alive}
         return lapsed
 
-    def sweep_once(self, queues: Iterable[Keys], outage: Outage) -> SweepResult:
-        """One pass over queues."""
-        interval = self._options.sweep_interval
-        self.sweep_at = time.monotonic() + interval * random.uniform(0.8, 1.2)
-        total = SweepResult()
+    def sweep_once(self, queues: Iterable[Keys], outage: Outage) -> None:
+        """One pass over queues, or a slice of it: it goes on at the next call, which is wanted soon.
+
+        Whoever sweeps has leases to keep: where a heartbeat is due, that comes first.
+        """
+        now = time.monotonic()
+        until = min(now + _SLICE_SECONDS, self.beat_at)
+        if now >= until:
+            return
+        running, self._pass = self._pass or self._sweep(list(queues), outage), None
+        self.sweep_at = now + self._options.sweep_interval * random.uniform(0.8, 1.2)
+        before = self._recovered
+        for _ in running:  # what is lost on the way ends the pass
+            if time.monotonic() >= until:
+                self._pass = running
+                self.sweep_at = time.monotonic() + _SLICE_SECONDS
+                break
+        if self._pass is None or self._recovered == before:
+            self._tell()
+
+    def _sweep(self, queues: list[Keys], outage: Outage) -> Iterator[None]:
+        """One pass over queues; it may be left after any command."""
         for keys in queues:
             what = f"sweeps of {keys.queue}"
+            flow, reply = sweep_once(keys, self._options.sweep, self._swept), None
             try:
-                total.add(run_flow(self._run, sweep_once(keys, self._options.sweep)))
+                while True:
+                    reply = self._run(flow.send(reply))
+                    yield
+            except StopIteration:
+                outage.accepted(what)
             except ResponseError as error:  # the other queues are swept all the same
                 outage.refused(error, what)
-            else:
-                outage.accepted(what)
-        if total.retired or total.recovered:
+
+    @property
+    def _recovered(self) -> int:
+        return self._swept.retired + self._swept.recovered
+
+    def _tell(self) -> None:
+        """Log what was done since this was called last."""
+        if self._recovered:
             logger.warning(
                 "swept: %s, %s recovered (%d had begun)",
-                counted(total.retired, "dead worker"),
-                counted(total.recovered, "job"),
-                total.crashed,
+                counted(self._swept.retired, "dead worker"),
+                counted(self._swept.recovered, "job"),
+                self._swept.crashed,
             )
-        return total
+        self._swept.retired = self._swept.recovered = self._swept.crashed = 0
 
     def _run(self, command: Command[Any]) -> Any:
         (reply,) = self._run_all([command])

@@ -123,6 +123,13 @@ async def keep_busy_until(gate: str) -> None:
     note("end", "busy")
 
 
+async def block(gate: str) -> None:
+    """The same at once: those that were taken with it do not start."""
+    note("start", "blocks")
+    wait_for(gate)
+    note("end", "blocks")
+
+
 def record_crashes() -> None:
     """Writes down how many workers have crashed while it was running."""
     work = current.get()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from redjobs import Queue, State
+from redjobs import Job, Queue, State, call
 from redjobs.registry import registry
 from redjobs.worker.apps import import_apps
+from tests.lua.seeds import Lab
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -119,6 +120,56 @@ def test_a_loop_that_is_blocked_for_good_does_not_outlive_its_neighbours_timeout
     wait_until(lambda: queue.get(other.id).state is State.DEAD)
     gate.touch()
     runs.wait("end", "busy")
+
+
+# Coroutines that have not started, behind one that blocks the loop ----------------------------
+
+
+@pytest.fixture
+def taken(queue: Queue, runs: Runs, gate: Path) -> list[Job]:
+    """What a worker that starts now takes together: a coroutine that blocks the loop, and twenty more."""
+    (_, *together) = queue.enqueue_many(
+        [
+            call(handlers.record_async, "first"),  # alone, for the worker does not know of coroutines yet
+            call(handlers.block, str(gate)),
+            *(call(handlers.record_async, "neighbour") for _ in range(20)),
+        ]
+    )
+    return together
+
+
+def test_others_run_what_waits_for_a_loop_that_is_blocked(
+    queue: Queue, taken: list[Job], worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=1)
+    (blocks,) = runs.wait("start", "blocks")
+    worker(processes=1)
+    ends = runs.wait("end", "neighbour", times=20)
+    assert not runs.count("end", "blocks")
+    assert {end.attempt for end in ends} == {1}
+    assert blocks.pid not in {end.pid for end in ends}
+    # Once it turns again, the loop has no job twice, and room for new ones.
+    gate.touch()
+    runs.wait("end", "blocks")
+    queue.enqueue_many(call(handlers.wait_async, str(gate), "later") for _ in range(300))
+    runs.wait("end", "later", times=300)
+    assert blocks.pid in {end.pid for end in runs.lines("end", "later")}
+    assert runs.count("start", "neighbour") == 20
+    assert process.count("another worker has the job") == 0
+
+
+def test_a_worker_whose_loop_is_blocked_leaves_nothing_behind(
+    queue: Queue, taken: list[Job], worker: Start, runs: Runs, server: Server
+) -> None:
+    process = worker(processes=1, grace=0.1)
+    runs.wait("start", "blocks")
+    assert process.stop() == 0
+    assert not runs.count("start", "neighbour")
+    found = [queue.get(job.id) for job in taken]
+    assert {(job.state, job.attempt, job.crashes) for job in found} == {(State.READY, 0, 0)}
+    lab = Lab(server, queue.keys)
+    lab.rung()
+    assert lab.waiting() == [job.id for job in taken]
 
 
 def is_completed(queue: Queue, job_id: str) -> bool:

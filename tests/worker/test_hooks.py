@@ -21,6 +21,18 @@ def server(valkey: Server) -> Server:
     return valkey
 
 
+HANGING_HOOK = """
+import time
+from pathlib import Path
+import redjobs
+from tests.worker.handlers import *
+
+@redjobs.on("dead")
+def hangs(*facts):
+    while not Path("gate").exists():
+        time.sleep(0.01)
+"""
+
 BROKEN_HOOKS = """
 import asyncio, sys
 import redjobs
@@ -126,4 +138,28 @@ def test_a_reload_waits_for_the_hooks_of_the_new_code(
     queue.enqueue(handlers.record, "after")
     assert runs.wait("end", "after")[0].pid != old.pid
     assert process.count("died") == 0
+    assert process.stop() == 0
+
+
+def test_a_hook_that_hangs_costs_a_process_and_no_job_is_charged(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path
+) -> None:
+    (tmp_path / "hanging_hook.py").write_text(HANGING_HOOK)
+    process = worker(
+        fresh=True,
+        processes=1,
+        threads=2,
+        apps=("tests.worker.handlers", "hanging_hook"),
+        cwd=tmp_path,
+        constants={"redjobs.worker.supervisor._WEDGED_SECONDS": 1.0},
+    )
+    long = queue.enqueue(handlers.wait_nth, str(tmp_path / "of"))
+    runs.wait("start", job_id=long.id)
+    dead = queue.options(max_attempts=1).enqueue(handlers.fail)
+    process.says("died", "its claim loop has not turned for 1 s: a hook of dead does not return")
+    (_, again) = runs.wait("start", job_id=long.id, times=2)
+    assert (again.attempt, queue.get(long.id).crashes) == (1, 0)
+    assert queue.get(dead.id).state is State.DEAD
+    (tmp_path / "of2").touch()
+    wait_until(lambda: is_gone(queue, long.id))
     assert process.stop() == 0

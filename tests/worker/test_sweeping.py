@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
 
-from redjobs import Queue, call
-from redjobs.sweeper import SweepPolicy, SweepResult
+from redjobs import Queue, State, call
+from redjobs.commands import BATCH
+from redjobs.sweeper import SweepPolicy, SweepResult, sweep_once
 from tests.lua.seeds import Lab
+from tests.proxy import Proxy
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Burst, Start
+from tests.worker.conftest import Burst, Start, is_gone
 from tests.worker.runs import Runs
 
 pytestmark = pytest.mark.timeout(30, method="thread")
@@ -186,6 +190,49 @@ def test_workers_sweep_by_themselves(queue: Queue, lab: Lab, worker: Start, runs
         lab.redis.zadd(queue.keys.workers, {f"gone-{processes}": 1})
         runs.wait("end", str(processes))
         assert process.stop() == 0
+
+
+@pytest.mark.parametrize("processes", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_who_sweeps_for_longer_than_a_lease_keeps_its_own(
+    queue: Queue, lab: Lab, worker: Start, runs: Runs, gate: Path, proxy: Proxy, processes: int
+) -> None:
+    """Much is due, and the server is slow."""
+    process = worker(
+        url=proxy.url,
+        processes=processes,
+        lease=0.6,
+        sweep=SweepPolicy(dead_max=0),
+        constants={"redjobs.worker.upkeep._SLICE_SECONDS": 0.02},
+    )
+    job = queue.enqueue(handlers.wait, str(gate))
+    (start,) = runs.wait("start")
+    proxy.delay = lambda: 0.1
+    later = [job_id for _ in range(7) for job_id in lab.scheduled(BATCH)]
+    lab.redis.zadd(queue.keys.scheduled, {job_id: 1_000 + place for place, job_id in enumerate(later)})
+    wait_until(lambda: not queue.redis.zcard(queue.keys.scheduled), 20, "all are promoted")
+    lab.dead()
+    wait_until(lambda: not queue.redis.zcard(queue.keys.dead), description="the rest of the pass is done")
+    lab.rung()
+    assert lab.waiting() == later
+    found = queue.get(job.id)
+    assert (found.state, found.attempt, found.crashes) == (State.PROCESSING, 1, 0)
+    proxy.delay = None
+    process.send(signal.SIGTERM)
+    gate.touch()
+    assert process.wait() == 0
+    assert runs.lines("start") == [start]
+    assert is_gone(queue, job.id)
+
+
+def test_dead_workers_are_recovered_however_much_is_due(queue: Queue, lab: Lab) -> None:
+    begun, due = lab.begun("gone", 3), lab.due(3)
+    lab.redis.zadd(queue.keys.workers, {"gone": 1})
+    lab.rung()
+    flow, reply = sweep_once(queue.keys), None
+    while not lab.waiting():
+        reply = lab.run(flow.send(reply))
+    assert lab.waiting() == begun
+    assert due == [job_id.decode() for job_id in lab.redis.zrange(queue.keys.scheduled, 0, -1)]
 
 
 def test_jobs_that_were_recovered_run_in_the_old_order(
