@@ -36,7 +36,7 @@ def test_one_that_nobody_cares_for_has_ended() -> None:
 def test_a_pid_that_is_another_processs_by_now() -> None:
     spawner = ForkSpawner(resolve_url("redis://nowhere"), {}, ())
     ours, theirs = socket.socketpair()
-    gone = _ForkServer(1, ours)
+    gone = _ForkServer(1, ours, crashes_fd=-1)
     child: Any = SimpleNamespace(pid=os.getpid())
     assert not spawner._is_orphan(child), "not forked yet"
     spawner._forked[child.pid] = gone, _started(child.pid)
