@@ -198,8 +198,8 @@ class Lanes:
             self._of_each(self._compare)
         if self._upkeep is not None and now >= self._upkeep.beat_at:
             self._beat(self._upkeep)
-        if self._upkeep is not None and now >= self._upkeep.sweep_at and not ending:
-            self._upkeep.sweep_once(self.keys_of.values(), self._outage)
+        if self._upkeep is not None and now >= self._upkeep.sweep_at:
+            self._upkeep.sweep_once([] if ending else self.keys_of.values(), self._outage)
 
     def _of_each(self, do: Callable[[Lane], None]) -> None:
         for lane in self._lanes:
