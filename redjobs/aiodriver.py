@@ -42,6 +42,7 @@ class AsyncDriver(BaseDriver):
         driver = self._at(command.keys[0])
         replies = await driver._call(self._words(command))
         if isinstance(replies[0], NoScriptError):
+            self._announced.clear()  # a server that was started anew may have lost that, too
             replies = await driver._call(self._words(command, known=False))
         return self._read(command, replies)
 
@@ -57,7 +58,7 @@ class AsyncDriver(BaseDriver):
             reply = await self.run(command)
 
     async def announce(self, shards: Shards) -> None:
-        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
+        """Let workers and the CLI know the queue's name; once per process, queue and start of the server."""
         if words := self._announcement(shards):
             (reply,) = await self._at(str(words[1]))._call([words])
             if isinstance(reply, Exception):
@@ -74,6 +75,7 @@ class AsyncDriver(BaseDriver):
                 return await self.drive(flows.existing(keys, job, found.holder))
         except LOST as error:
             raise flows.enqueue_unknown([job.id], error) from error
+        await self.announce(shards)  # again, where the server turned out to be another one
         return found
 
     async def enqueue_many(self, shards: Shards, jobs: Iterable[NewJob]) -> list[Job]:

@@ -98,6 +98,8 @@ class BaseDriver:
         client = connect.near(self._central, key)
         if client not in self._near:
             self._near[client] = type(self)(client, self._server, self._replicas)
+            # Whoever named this node has answered: what is lost from here on may have been done.
+            self._near[client]._answered = True
         return self._near[client]
 
     def _stream_pool(self, command: Command[Any]) -> Any:
@@ -157,6 +159,7 @@ class Driver(BaseDriver):
         driver = self._at(command.keys[0])
         replies = driver._call(self._words(command))
         if isinstance(replies[0], NoScriptError):
+            self._announced.clear()  # a server that was started anew may have lost that, too
             replies = driver._call(self._words(command, known=False))
         return self._read(command, replies)
 
@@ -171,7 +174,7 @@ class Driver(BaseDriver):
             return result
 
     def announce(self, shards: Shards) -> None:
-        """Let the CLI and the dashboard know the queue's name; once per process and queue."""
+        """Let workers and the CLI know the queue's name; once per process, queue and start of the server."""
         if words := self._announcement(shards):
             (reply,) = self._at(str(words[1]))._call([words])
             if isinstance(reply, Exception):
@@ -188,6 +191,7 @@ class Driver(BaseDriver):
                 return self.drive(flows.existing(keys, job, found.holder))
         except LOST as error:
             raise flows.enqueue_unknown([job.id], error) from error
+        self.announce(shards)  # again, where the server turned out to be another one
         return found
 
     def enqueue_many(self, shards: Shards, jobs: Iterable[NewJob]) -> list[Job]:

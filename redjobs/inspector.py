@@ -119,13 +119,14 @@ class Inspector:
         now_ms = _now_ms(time)
 
         pipe.zcount(keys.scheduled, "-inf", now_ms)
+        pipe.zcount(keys.workers, f"({now_ms}", "+inf")
         lists = [keys.list_of(priority) for priority in _priorities(levels)]
         _ask_lengths(pipe, lists, _BELL_DEPTH)
         for key in lists:
             pipe.lrange(key, -2, -1)  # two, as one of them may be a bell
         theirs = [keys.processing(_text(worker)) for worker in (*workers, *retired)]
         _ask_lengths(pipe, theirs, 0)
-        due, *replies = pipe.execute()
+        due, alive, *replies = pipe.execute()
         ready = _lengths(replies, len(lists))
         oldest = [id_ for _ in lists if (id_ := _oldest(replies.pop(0))) is not None]
         return QueueStatus(
@@ -140,7 +141,7 @@ class Inspector:
             latency_ms=self._latency_ms(keys, oldest, now_ms),
             lateness_ms=max(0, now_ms - int(head[0][1])) if head else 0,
             next_ms=max(0, int(head[0][1]) - now_ms) if head else None,
-            workers=len(workers),
+            workers=alive,
             counters={_text(field): _int(value) for field, value in sorted(stats.items())},
         )
 

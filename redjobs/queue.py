@@ -191,7 +191,8 @@ class Queue:
     def cancel(self, id_or_key: str) -> Verdict:
         """Forget a job that has not begun. O(log N) where scheduled, O(N) where ready.
 
-        One that is running is `RUNNING`, and is asked to stop: see JobCancelled.
+        One that is running is `RUNNING`, and is asked to stop: see JobCancelled. A call whose reply is
+        lost is made again, and may then say `NOT_FOUND` of what it has done itself; as may `delete`.
         """
         return self._driver.drive(flows.anywhere(self._shards, id_or_key, flows.cancel))
 

@@ -51,15 +51,16 @@ class Strays:
         return asdict(self)
 
 
-def look(queue: Queue, tell: Tell) -> Strays:
+def look(queue: Queue, policy: SweepPolicy, tell: Tell) -> Strays:
     """Look at all keys of a queue's server; give back what unknown workers have. O(keys of the server)."""
-    return _Search(queue.redis, queue.keys, tell).run(queue)
+    return _Search(queue.redis, queue.keys, policy, tell).run(queue)
 
 
 class _Search:
-    def __init__(self, client: redis.Redis, keys: Keys, tell: Tell) -> None:
+    def __init__(self, client: redis.Redis, keys: Keys, policy: SweepPolicy, tell: Tell) -> None:
         self._client = client
         self._keys = keys
+        self._policy = policy
         self._tell = tell
         self._seen = 0
         #: By family: what follows it in the names of the keys that there are.
@@ -71,7 +72,7 @@ class _Search:
         for worker in workers:
             bulk.drive_all(self._client, [_retire(self._keys, worker)])
         if workers:
-            queue.sweep(SweepPolicy())
+            queue.sweep(self._policy)
         placed = self._placed()
         return Strays(
             workers=workers,

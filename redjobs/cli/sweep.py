@@ -22,13 +22,21 @@ _SHOWN = 10
 
 @click.command("sweep")
 @click.argument("queue", nargs=-1)
-@click.option("--dead-age", type=DURATION, default="180d", show_default=True, help="Keep dead jobs so long.")
+@click.option(
+    "--dead-age",
+    type=DURATION,
+    default="180d",
+    show_default=True,
+    envvar="REDJOBS_DEAD_AGE",
+    help="Keep dead jobs so long.",
+)
 @click.option(
     "--dead-max",
     type=click.IntRange(min=1),
     metavar="N",
     default=10_000,
     show_default=True,
+    envvar="REDJOBS_DEAD_MAX",
     help="Keep so many.",
 )
 @click.option("--deep", is_flag=True, help="Look at all keys of the server for what is left over, too.")
@@ -41,7 +49,8 @@ def command(
 
     Promotes jobs that are due, recovers those of workers that died, and trims what is old, of
     QUEUE... or of all queues. Nobody needs to call this regularly: every worker sweeps. It may
-    run at any time, and beside any number of others.
+    run at any time, and beside any number of others. Where workers are told to keep more dead jobs
+    than by default, tell it here, too; both listen to $REDJOBS_DEAD_MAX and $REDJOBS_DEAD_AGE.
 
     \b
       redjobs sweep
@@ -63,7 +72,7 @@ def command(
     total = SweepResult()
     for result in results.values():
         total.add(result)
-    found = look_deep(target, list(results)) if deep else {}
+    found = look_deep(target, list(results), policy) if deep else {}
     if json:
         told: dict[str, object] = {name: result.as_dict() for name, result in results.items()}
         more = {"strays": {name: each.as_dict() for name, each in found.items()}} if deep else {}
@@ -84,7 +93,7 @@ def command(
     _raise_if_left(found)
 
 
-def look_deep(target: Target, names: list[str]) -> dict[str, Strays]:
+def look_deep(target: Target, names: list[str], policy: SweepPolicy) -> dict[str, Strays]:
     """What is left over in these queues and their shards; tells people how far it is."""
     found = {}
     for part in dict.fromkeys(part for name in names for part in target.parts(name)):
@@ -93,7 +102,7 @@ def look_deep(target: Target, names: list[str]) -> dict[str, Strays]:
             if sys.stderr.isatty():
                 click.echo(f"\r{part}: {keys:,} keys", nl=False, err=True)
 
-        found[part] = strays.look(target.queue(part), tell)
+        found[part] = strays.look(target.queue(part), policy, tell)
         if sys.stderr.isatty():
             click.echo("\r" + " " * 79 + "\r", nl=False, err=True)
     return found

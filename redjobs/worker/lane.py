@@ -174,8 +174,8 @@ class Order:
         lanes = self.lanes(lanes)
         since = now - _LOOK_SECONDS * max(1.0, len(lanes) / _FEW_LANES)
         unknown = [lane for lane in lanes if lane.is_unknown(since) and not pops(lane.keys.queue)]
-        first = next(lane for lane in lanes if lane in unknown or lane.is_open(now))
-        return [first, *(lane for lane in unknown if lane is not first)]
+        first = next((lane for lane in lanes if lane in unknown or lane.is_open(now)), None)
+        return [] if first is None else [first, *(lane for lane in unknown if lane is not first)]
 
     def lanes(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
         """Strict: as they stand. Weighted: at random, a heavier one more often before a lighter one."""

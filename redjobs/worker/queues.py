@@ -39,7 +39,6 @@ class QueueNames:
         self._options = options
         self._link = link
         self._refresh_at = 0.0
-        self._announced: set[str] = set()
 
     @property
     def refresh_at(self) -> float:
@@ -58,12 +57,11 @@ class QueueNames:
         known = {raw.decode() for raw in members if _is_name(raw)}
         plain = [name for name in wanted if not is_pattern(name)]
         names = {name: None for whole in plain for name in (*shards_of(whole, known), whole)}
-        new = set(plain) - known - self._announced
+        new = set(plain) - known
         if new:
             # A queue that nothing was enqueued to yet is in use all the same: somebody serves it.
             with contextlib.suppress(ResponseError):  # a server that is full can be drained all the same
                 self._link.ask(queues_key(prefix), "SADD", queues_key(prefix), *sorted(new))
-                self._announced |= new
         for pattern in filter(is_pattern, wanted):
             names |= {name: None for name in sorted(known) if fnmatchcase(whole_of(name), pattern)}
         return [Keys(name, prefix) for name in names if not self._excludes(name)]

@@ -25,6 +25,7 @@ from redjobs.retry import (
     GiveBack,
     GiveUp,
     RunAgain,
+    Unreadable,
     Unrun,
     decide,
 )
@@ -91,6 +92,7 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
             except PayloadError as error:
                 # It did its work; running it again would do the work twice and fail the same way.
                 reason = JobError(round(_ms(work)), claim.attempt, f"PayloadError: {error}")
+                work.outcome, work.decision = Unreadable(reason), GiveUp(reason)
                 settlements.append(_bury(work, keys, reason))
                 return None
             return Finished(claim.id, claim.key, result_ttl_ms, packed)

@@ -371,6 +371,17 @@ def test_sweep_trims_what_is_old(redjobs: Cli, lab: Lab) -> None:
     assert (lab.places(first), lab.places(second)) == ([], ["dead"])
 
 
+def test_sweep_keeps_what_workers_were_told_to_keep(redjobs: Cli, lab: Lab) -> None:
+    lab.dead(3)
+    lab.begun("forgotten")
+    lab.redis.zrem(lab.keys.workers, "forgotten")
+    redjobs.env["REDJOBS_DEAD_MAX"] = "2"
+    redjobs("sweep", "--dead-max", "3", "--deep")
+    assert lab.redis.zcard(lab.keys.dead) == 3
+    redjobs("sweep")
+    assert lab.redis.zcard(lab.keys.dead) == 2
+
+
 def test_a_deep_sweep_finds_what_nobody_would_come_across(redjobs: Cli, lab: Lab) -> None:
     name, keys = lab.keys.queue, lab.keys
     assert "nothing is left over" in redjobs("sweep", "--deep").stdout

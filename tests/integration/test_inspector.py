@@ -73,6 +73,8 @@ def test_a_queue_is_counted_by_state_and_over_all_priorities(inspector: Inspecto
     assert status.due == 0
     assert status.late == 6
     assert status.workers == 4  # w1, w2, and those that made the dead and the completed ones
+    lab.redis.zadd(lab.keys.workers, {"w1": 1})
+    assert inspector.queue(lab.keys.queue).workers == 3, "a lease that has run out is none"
     assert status.counters["enqueued"] == 21
     assert status.counters["dead"] == 2
 

@@ -108,11 +108,25 @@ def test_a_command_is_one_call_by_the_scripts_hash(make: Make) -> None:
 
 
 def test_a_script_that_the_server_does_not_have_is_sent_whole(make: Make) -> None:
-    queue, client = make(1, redis.exceptions.NoScriptError("NOSCRIPT"), READY)
+    queue, client = make(1, redis.exceptions.NoScriptError("NOSCRIPT"), READY, 1)
     enqueue(queue)
-    assert client.names == ["sadd", "evalsha", "eval"]
+    assert client.names == ["sadd", "evalsha", "eval", "sadd"], "who lost the script may have lost the name"
     assert client.calls[2][1] == SCRIPTS["enqueue"].text
     assert client.calls[2][2:] == client.calls[1][2:], "with the same id: it is the same job"
+
+
+def test_what_a_node_of_a_cluster_did_not_answer_may_be_done(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is the first that this process has asked this node."""
+    queue, client = make(1, redis.ConnectionError("lost"))
+    driver = queue._driver
+    nodes = {"redjobs:queues": type(client)(1), "other": client}
+    client.answers.pop(0)
+    monkeypatch.setattr(driver, "_central", client)
+    monkeypatch.setattr("redjobs.connect.near", lambda _, key: nodes.get(key, client))
+    with pytest.raises(EnqueueUnknown):
+        enqueue(queue)
 
 
 def test_the_name_of_a_queue_is_announced_once(make: Make) -> None:

@@ -191,7 +191,7 @@ def test_a_result_that_cannot_be_kept_buries_the_job_which_is_not_run_twice(
     queue: Queue, burst: Burst, runs: Runs
 ) -> None:
     job = queue.options(result_ttl=60).enqueue(handlers.give_nonsense)
-    burst()
+    assert burst() == 1, "it is told as a failure"
     found = queue.get(job.id)
     assert found.state is State.DEAD
     assert "PayloadError" in found.errors[-1].error
