@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from redjobs.errors import SettingsError
 from redjobs.registry import Registry
 from redjobs.registry import registry as shared_registry
+from redjobs.worker.watch import last_change
+
+#: Unix time; a fork server's children have its.
+_import_began = [float("inf")]
 
 
 def import_apps(apps: Sequence[str], registry: Registry = shared_registry) -> None:
@@ -17,6 +22,7 @@ def import_apps(apps: Sequence[str], registry: Registry = shared_registry) -> No
 
     Raises SettingsError where one is not found; an error inside of one passes through.
     """
+    _import_began[0] = time.time()
     here = os.getcwd()  # noqa: PTH109 - as `python -m` does it
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -33,12 +39,16 @@ def import_apps(apps: Sequence[str], registry: Registry = shared_registry) -> No
         registry.add_module(module)
 
 
-def app_files(apps: Sequence[str]) -> list[str]:
-    """The files of the apps' packages that are loaded: what `--reload` watches."""
+def app_files(apps: Sequence[str]) -> dict[str, float]:
+    """The files of the apps' packages that are loaded, for `--reload`, and when they had been changed last.
+
+    What was changed since their import began may have been loaded before: 0.
+    """
     packages = {name.partition(".")[0] for name in apps}
-    found = set()
+    found = {}
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
         if name.partition(".")[0] in packages and path:
-            found.add(path)
-    return sorted(found)
+            changed_at = last_change(path)
+            found[path] = changed_at if changed_at < _import_began[0] else 0.0
+    return found

@@ -162,7 +162,7 @@ class Supervisor:
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:
         match message:
-            case {"say": "imported", "files": list() as files}:
+            case {"say": "imported", "files": dict() as files}:
                 self._files.watch(files)
             case {"say": "ready"}:
                 child.is_ready = self._was_ready = True
