@@ -34,7 +34,9 @@ def full_disk(server: Server) -> Iterator[None]:
     log = server.append_only_file
     _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, most))
-    client.set("redjobs-test", "accepted, and kept in memory until there is room")
+    # Accepted, and kept in memory until there is room; unless something that the worker said came first.
+    with contextlib.suppress(redis.ResponseError):
+        client.set("redjobs-test", "")
     yield
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (most, most))
     wait_until(lambda: client.info("persistence")["aof_last_write_status"] == "ok")
