@@ -147,7 +147,9 @@ class Model:
         return [job_id for job_id in ids if job_id not in held]
 
     def retry(self, job_id: str, run_at: int, refund: bool) -> None:
-        self._end(job_id).attempt -= refund
+        job = self._end(job_id)
+        job.attempt -= refund
+        job.crashes = 0
         self.scheduled[job_id] = run_at
         self.stats["snoozed" if refund else "retried"] += 1
 

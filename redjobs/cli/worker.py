@@ -109,7 +109,9 @@ def how_long(command: F) -> F:
                 help="What running jobs get to end when it stops.",
             ),
             click.option("--burst", is_flag=True, help="Exit when nothing is due; 1 if a job failed."),
-            click.option("--max-idle", type=DURATION, help="Exit after so long without a job."),
+            click.option(
+                "--max-idle", type=DURATION, help="Exit after so long in which no process had a job."
+            ),
             click.option(
                 "--max-crashes",
                 type=POSITIVE,

@@ -1,4 +1,4 @@
--- retry: a job of this claim runs again later; also snooze, which gives the attempt back.
+-- retry: a job of this claim runs again later, its crashes forgotten; also snooze, which gives the attempt back.
 --
 -- KEYS[1] processing  list  ids that this worker has taken
 -- KEYS[2] job         hash  the job
@@ -34,7 +34,8 @@ redis.call('HSET', job, 'run_at', run_at)
 if errors ~= '' then redis.call('HSET', job, 'errors', errors) end
 if refund == '1' then redis.call('HSET', job, 'attempt', tonumber(held[2]) - 1) end
 redis.call('LREM', processing, -1, id)
-redis.call('HDEL', job, 'worker', 'token', 'started_at')
+-- It came to an end and its worker lives: what it was beside before was not its doing.
+redis.call('HDEL', job, 'worker', 'token', 'started_at', 'crashes')
 local earliest = head[2] and tonumber(head[2]) or math.huge
 if run_at < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'scheduled', run_at}

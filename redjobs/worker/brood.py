@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class Child:
         self.speaks_by: float | None = self.started_at + START_SECONDS
         #: The queues it serves, under which names. A name that lost its lease is followed by another.
         self.lanes: list[tuple[Keys, str]] = []
-        #: Why it ends: burst, idle, recycle or told, as it said itself; '' if it said nothing.
+        #: Why it ends: burst, recycle or told, as it said itself; '' if it said nothing.
         self.leaving = ""
         #: Why its app could not be imported.
         self.fatal = ""
@@ -116,6 +117,13 @@ class Child:
         self.channel.close()
         self.slots.close()
         os.close(self._crashes_fd)
+
+
+def idle_since(children: Sequence[Child]) -> float:
+    """Monotonic time since when none of them had anything to do; infinite where one may have."""
+    # One that starts, or is to end, is busy with that.
+    since = [child.slots.idle_since if child.is_ready and not child.dismissed else 0.0 for child in children]
+    return max(since) if since and all(since) else float("inf")
 
 
 class Deaths:

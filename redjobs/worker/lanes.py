@@ -275,20 +275,20 @@ class Lanes:
         lane.open = True
 
     def leave(self, abandoned: list[Work]) -> None:
-        """Give back what still runs, and take our name off the queues."""
+        """Give back what still runs, and take our name off the queues. One that is refused stops no other."""
+        gives: list[Command[Any]] = []
+        for work in abandoned:
+            claim = work.claim
+            gives += commands.release(self.keys_of[claim.queue], claim.worker, claim.token, [claim.id])
+        for lane in self._lanes:
+            self._link.drop_pop(lane.keys.queue)
+        # A pop whose answer we did not wait for may still be served: our list is watched then.
+        clean = not self._link.has_ghosts
+        farewells = [commands.retire(lane.keys, lane.worker, clean=clean) for lane in self._lanes]
         try:
-            for work in abandoned:
-                claim = work.claim
-                keys = self.keys_of[claim.queue]
-                for command in commands.release(keys, claim.worker, claim.token, [claim.id]):
-                    self._link.run(command)
-            for lane in self._lanes:
-                self._link.drop_pop(lane.keys.queue)
-                # A pop whose answer we did not wait for may still be served: our list is watched then.
-                clean = not self._link.has_ghosts
-                self._link.run(commands.retire(lane.keys, lane.worker, clean=clean))
-        except (*LOST, ResponseError) as error:
-            logger.warning(
-                "could not say goodbye (%s): a sweep recovers what is left after the lease",
-                type(error).__name__,
-            )
+            replies = [*self._link.run_all(gives), *self._link.run_all(farewells)]
+        except LOST as error:
+            replies = [error]
+        if refused := [reply for reply in replies if isinstance(reply, Exception)]:
+            text = "could not say goodbye (%s): a sweep recovers what is left after the lease"
+            logger.warning(text, type(refused[0]).__name__)

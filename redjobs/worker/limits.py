@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.slots import Slots
 
 #: How often the process's memory is looked at.
 _MEMORY_SECONDS = 1.0
@@ -17,10 +18,11 @@ _JITTER = 0.1
 
 
 class Limits:
-    """Counts what the process does."""
+    """Counts what the process does. `slots`: where a supervisor sees that it does nothing."""
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(self, options: WorkerOptions, slots: Slots | None = None) -> None:
         self._options = options
+        self._slots = slots
         self._jobs = 0
         self._busy_at = time.monotonic()
         self._memory_at = 0.0
@@ -46,6 +48,8 @@ class Limits:
         `busy`: a job is running. `due`: there may be a job to take, which a look will tell.
         """
         now = time.monotonic()
+        if self._slots is not None:
+            self._slots.rests(0.0 if busy or due else self._busy_at)
         if busy:
             self._busy_at = now
         elif due:
@@ -54,13 +58,15 @@ class Limits:
             return "burst"
         elif self._options.max_idle is not None and now >= self._busy_at + self._options.max_idle:
             return "idle"
+        return "recycle" if self._is_worn(now) else ""
+
+    def _is_worn(self, now: float) -> bool:
         if self._max_jobs is not None and self._jobs >= self._max_jobs:
-            return "recycle"
+            return True
         if self._max_memory is not None and now >= self._memory_at:
             self._memory_at = now + _MEMORY_SECONDS
-            if memory_used() > self._max_memory:
-                return "recycle"
-        return ""
+            return memory_used() > self._max_memory
+        return False
 
 
 def memory_used() -> int:

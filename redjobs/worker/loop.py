@@ -60,7 +60,7 @@ class ClaimLoop:
         self._lanes = Lanes(options, link, bench, self._outage, upkeep, seat)
         self._course = Course()
         self._tending = Tending(bench, link, self._lanes, self._course, self._outage)
-        self._limits = Limits(options)
+        self._limits = Limits(options, None if seat is None else seat.slots)
         self._deferred = Deferred(registry, bench, self._lanes, options.max_crashes)
         #: Over, and not yet settled with the server; the keys of those that were sent before.
         self._unsettled: list[Work] = []

@@ -25,6 +25,8 @@ logger = logging.getLogger("redjobs.worker")
 _AGAIN_SECONDS = (0.0, 0.3, 1.0)
 #: After the server refused something of it, a wreck is left alone for so long.
 _REFUSED_SECONDS = 2.0
+#: So many jobs that were running are named in the log.
+_NAMED = 5
 
 
 @dataclass(slots=True)
@@ -112,12 +114,10 @@ class Salvage:
             recovered, _ = self._run(command)
             total += recovered
         if total:
-            logger.warning(
-                "recovered %s of queue %s from a dead child (running: %d)",
-                counted(total, "job"),
-                keys.queue,
-                len(charged),
-            )
+            ran = f"; it was running {', '.join(charged[:_NAMED])}" if charged else ""
+            more = f" and {len(charged) - _NAMED} more" if len(charged) > _NAMED else ""
+            what = counted(total, "job")
+            logger.warning("recovered %s of queue %s from a dead child%s%s", what, keys.queue, ran, more)
         return total
 
     def _history(self, wreck: Wreck, keys: Keys, job_id: str) -> bytes:

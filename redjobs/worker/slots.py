@@ -4,12 +4,12 @@ So the supervisor knows which job was running when a child died, and charges no 
 ends a child whose job ignores its limit. Times are of the system-wide monotonic clock.
 
 Layout, in words of eight bytes: the claim loop's last turn, its last answer from the server (two
-doubles), how many jobs have failed, and of which event it calls hooks (0: of none). Then one slot per
-thread and coroutine: job id (64 bytes, the first is 0: free), started_at, kill_at (0: no limit; two
-doubles), and what then becomes of the job: retry after so many ms, or -1: bury.
-A word is written at once, so whoever looks in the middle of it
-sees the old one or the new one:
-`struct` would write it byte by byte, and half a moment looks like one that is long over.
+doubles), how many jobs have failed, of which event it calls hooks (0: of none), since when it had
+nothing to do (a double; 0: it has). Then one slot per thread and coroutine: job id (64 bytes, the
+first is 0: free), started_at, kill_at (0: no limit; two doubles), and what then becomes of the job:
+retry after so many ms, or -1: bury. A word is written at once, so whoever looks in the middle of it
+sees the old one or the new one: `struct` would write it byte by byte, and half a moment looks like
+one that is long over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Final
 from redjobs.hooks import EVENTS
 
 _WORD: Final = 8
-_HEADER_WORDS: Final = 4
+_HEADER_WORDS: Final = 5
 _ID_BYTES: Final = 64
 _SLOT_WORDS: Final = _ID_BYTES // _WORD + 3
 
@@ -84,6 +84,10 @@ class Slots:
         """The claim loop calls the hooks of this event; '': it does not any more."""
         self._numbers[3] = EVENTS.index(event) + 1 if event else 0
 
+    def rests(self, since: float) -> None:
+        """There is nothing to do since then; 0: there is, or may be."""
+        self._moments[4] = since
+
     def occupy(
         self, number: int, job_id: str, started_at: float, kill_at: float = 0.0, delay_ms: int = 0
     ) -> None:
@@ -117,6 +121,11 @@ class Slots:
     def answered_at(self) -> float:
         """When the child last heard from the server; 0: never yet."""
         return float(self._moments[1])
+
+    @property
+    def idle_since(self) -> float:
+        """Since when the child had nothing to do; 0: it has, or may have."""
+        return float(self._moments[4])
 
     @property
     def failed_jobs(self) -> int:

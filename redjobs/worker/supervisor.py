@@ -17,7 +17,7 @@ from redjobs import connect
 from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
-from redjobs.worker.brood import Child, Deaths, Spawner
+from redjobs.worker.brood import Child, Deaths, Spawner, idle_since
 from redjobs.worker.care import Care
 from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import Health
@@ -62,6 +62,11 @@ class Pool:
     options: WorkerOptions
     wanted: int
 
+    def missing(self, children: list[Child]) -> int:
+        """How many more are wanted than there are."""
+        ours = [child for child in children if child.options is self.options]
+        return self.wanted - sum(not child.dismissed and child.replaces is None for child in ours)
+
 
 class Supervisor:
     """Keeps its children running until it is told to stop, or they have ended by themselves.
@@ -72,8 +77,10 @@ class Supervisor:
     def __init__(self, server: Server, options: WorkerOptions, logs: dict[str, Any]) -> None:
         self._server = server
         self._options = options
-        self._pools = [Pool(replace(options, queues=queues), count) for queues, count in options.pools] or [
-            Pool(options, options.processes)
+        # One that has nothing to do while others are busy is no reason to leave: all of them decide that.
+        shared = replace(options, max_idle=None)
+        self._pools = [Pool(replace(shared, queues=queues), count) for queues, count in options.pools] or [
+            Pool(shared, options.processes)
         ]
         self._link = Link(connect.connect_worker(server))
         self._spawner = ForkSpawner(server, logs, options.apps) if options.preload else Spawner(server, logs)
@@ -153,6 +160,10 @@ class Supervisor:
                 self._check(child, now)
         stopping = self._stop_at is not None
         self._health.judge(self._children, server_is_gone=self._care.server_is_gone, stopping=stopping)
+        idle = self._options.max_idle
+        if idle is not None and not stopping and idle_since(self._children) <= now - idle:
+            logger.info("stops: there was nothing to do for %g s", idle)
+            self._stop(self._options.grace)
         if self._stop_at is None:
             if self._options.reload and self._files.changed():
                 logger.info("a file has changed: restarts the children")
@@ -219,7 +230,7 @@ class Supervisor:
             self._care.salvage.add(child, running, charge=charge)
             self._failed_jobs += child.slots.failed_jobs + len(child.overran)
             self._mourn(child)
-        elif child.leaving in ("burst", "idle"):
+        elif child.leaving == "burst":
             next(pool for pool in self._pools if pool.options is child.options).wanted -= 1
         child.close()
 
@@ -249,12 +260,7 @@ class Supervisor:
         if time.monotonic() < self._deaths.next_birth_at:
             return
         for pool in self._pools:
-            present = [
-                child
-                for child in self._children
-                if child.options is pool.options and not child.dismissed and child.replaces is None
-            ]
-            for _ in range(pool.wanted - len(present)):
+            for _ in range(pool.missing(self._children)):
                 self._spawn(pool.options)
 
     def _spawn(self, options: WorkerOptions) -> Child:

@@ -126,7 +126,7 @@ def prepare(claim: Claim, registry: Registry, max_crashes: int = MAX_CRASHES) ->
 def _quarantined(claim: Claim) -> str:
     known = [error.error for error in unpack_errors(claim.errors)]
     last = f"; the last one: {known[-1]}" if known else ""
-    return f"Quarantined: {claim.crashes} workers crashed while it was running{last}"
+    return f"Quarantined: {claim.crashes} workers crashed, or lost their lease, while it was running{last}"
 
 
 def _unknown(claim: Claim, handler: Handler[..., Any] | None) -> str:

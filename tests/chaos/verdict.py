@@ -100,12 +100,13 @@ def _dead(contents: Any) -> dict[str, bytes]:
 
 
 def _dead_of_others(runs: Iterable[Run], dead: Iterable[str], history: History) -> list[str]:
-    """Jobs that are dead, are no poison, and were not themselves hit when they ran for the last time."""
+    """Jobs that are dead, are no poison, and were not themselves hit when they ran for the last time.
+
+    To a sweep, a worker that is cut off for longer than its lease has crashed.
+    """
     last = {run.job: run for run in sorted(runs, key=lambda run: run.started)}
     hit = {
-        job
-        for job in dead
-        if job in last and any(_overlaps(fault, last[job]) for fault in history.faults if fault.pids)
+        job for job in dead if job in last and any(_overlaps(fault, last[job]) for fault in history.faults)
     }
     return sorted(set(dead) - history.poison - hit)
 

@@ -47,6 +47,18 @@ def test_a_snooze_does_not_count(lab: Lab) -> None:
     assert (lab.count("snoozed"), lab.count("retried")) == (1, 0)
 
 
+@pytest.mark.parametrize("refund", [False, True])
+def test_who_ends_without_a_crash_is_no_suspect_any_more(lab: Lab, refund: bool) -> None:
+    (job,) = lab.begun("w1")
+    lab.lose("w1")
+    lab.recover("w1")
+    assert lab.number(job, "crashes") == 1
+    lab.take("w2")
+    lab.run(commands.begin(lab.keys, "w2", "t2", [job]))
+    lab.run(commands.retry(lab.keys, lab.claim(job), HOUR, ERRORS, refund=refund))
+    assert lab.number(job, "crashes") == 0
+
+
 @pytest.mark.row(31)
 @pytest.mark.parametrize("refund", [False, True])
 def test_a_stale_worker_retries_nothing(lab: Lab, refund: bool) -> None:

@@ -43,7 +43,7 @@ def test_a_job_that_ends_its_process_three_times_is_quarantined_and_its_neighbou
     wait_until(lambda: is_dead(queue, culprit.id))
     found = queue.get(culprit.id)
     assert (runs.count("start", how), found.crashes) == (3, 3)
-    assert "Quarantined: 3 workers crashed" in found.errors[-1].error
+    assert "Quarantined: 3 workers crashed, or lost their lease, while" in found.errors[-1].error
     assert obituary in found.errors[-1].error
     assert found.errors[-2].error == f"WorkerCrashed: {obituary}"
     assert last_words in found.errors[-2].traceback

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -590,3 +591,17 @@ def test_a_worker_leaves_when_it_was_idle_for_so_long(
     queue.enqueue(handlers.record)
     runs.wait("end")
     assert process.wait() == 0
+
+
+def test_a_child_with_nothing_to_do_stays_while_another_one_is_busy(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=2, max_idle=0.3)
+    queue.enqueue(handlers.wait, str(gate))
+    runs.wait("start")
+    # Due when one of the two has been idle for long.
+    queue.enqueue_in(timedelta(seconds=1), handlers.record, "later")
+    runs.wait("end", "later")
+    gate.touch()
+    assert process.wait() == 0
+    assert runs.count("end") == 2
