@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION
 from redjobs.cli.text import age, printable, say, say_json
 from redjobs.clock import format_duration
-from redjobs.ids import worker_host
+from redjobs.ids import whole_of, worker_host
 from redjobs.snapshots import QueueStatus
 
 
@@ -70,12 +71,14 @@ def command(
     replaces it, after a minute at most. The worker's own --health-port knows of both at once.
 
     Exit code 0: all is well, and nothing is printed; 1: one line per violated limit; 3: the
-    server does not answer.
+    server does not answer. A QUEUE that nobody has used yet is well; a warning says so.
     """
     if queue == ("worker",) and all(limit is None for limit in limits.values()):
         ctx.exit(_check_worker(target, worker_host(name), json=json))
     if all(limit is None for limit in limits.values()):
         raise click.UsageError("check what? Say a limit, such as --max-latency 5m or --max-dead 0")
+    for said in queue:
+        _doubt(said, set(map(whole_of, target.names)) | set(target.names))
     found = [
         violation
         for name in target.queues(queue)
@@ -87,6 +90,14 @@ def command(
         for one in found:
             say(printable(one.text))
     ctx.exit(1 if found else 0)
+
+
+def _doubt(name: str, known: set[str]) -> None:
+    """A queue that nobody has used yet is well for ever, and so is one that is misspelt."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {printable(near[0])}?" if near else "it has no jobs and no workers"
+        say(f"warning: nobody has used a queue {printable(name)!r} here yet: {hint}", err=True)
 
 
 def _check_worker(target: Target, host: str, *, json: bool) -> int:

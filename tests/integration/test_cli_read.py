@@ -271,6 +271,16 @@ def test_check_looks_at_the_queues_that_are_named(redjobs: Cli, lab: Lab) -> Non
     redjobs("check", "--max-dead", "0", "other", lab.keys.queue, code=1)
 
 
+def test_check_warns_of_a_queue_that_nobody_has_used(redjobs: Cli, lab: Lab) -> None:
+    lab.dead(1)
+    near = lab.keys.queue + "s"
+    told = redjobs("check", "--max-dead", "0", near)
+    assert told.stdout == ""
+    assert f"{near!r} here yet: did you mean {lab.keys.queue}?" in told.stderr
+    assert "no workers" in redjobs("check", "--max-dead", "0", "other").stderr
+    assert redjobs("check", "--max-dead", "9", lab.keys.queue).stderr == ""
+
+
 def test_check_needs_a_limit(redjobs: Cli) -> None:
     assert "--max-latency" in redjobs("check", code=2).stderr
 
