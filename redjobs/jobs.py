@@ -227,7 +227,10 @@ def append_error(packed: bytes, error: JobError) -> bytes:
         )
         for each in [*history, error][-MAX_ERRORS:]
     ]
-    return bytes(msgpack.packb(entries))
+    try:
+        return bytes(msgpack.packb(entries))
+    except OverflowError:  # of numbers that we have not written: they are only history
+        return bytes(msgpack.packb(entries[-1:]))
 
 
 def unpack_errors(packed: bytes) -> tuple[JobError, ...]:
@@ -238,7 +241,7 @@ def unpack_errors(packed: bytes) -> tuple[JobError, ...]:
             JobError(int(at_ms), int(attempt), str(error), str(traceback))
             for at_ms, attempt, error, traceback, *_ in entries
         )
-    except (ValueError, TypeError, msgpack.UnpackException):
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
         return ()
 
 

@@ -146,12 +146,16 @@ class Model:
             self.stats["completed"] += 1
         return [job_id for job_id in ids if job_id not in held]
 
-    def retry(self, job_id: str, run_at: int, refund: bool) -> None:
+    def retry(self, job_id: str, run_at: int, refund: bool) -> str:
+        if job_id in self.wishes:
+            self.discard(job_id)
+            return "discarded"
         job = self._end(job_id)
         job.attempt -= refund
         job.crashes = 0
         self.scheduled[job_id] = run_at
         self.stats["snoozed" if refund else "retried"] += 1
+        return "scheduled"
 
     def bury(self, job_id: str) -> None:
         self._end(job_id)

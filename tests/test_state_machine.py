@@ -216,8 +216,9 @@ class Machine:
     def a_worker_retries(self) -> None:
         claim, later, refund = self.a_claim(), self.chance(50), self.chance(30)
         word = self.run(commands.retry(self.keys, claim, HOUR * later, ERRORS, refund=refund))
-        if self._fenced(claim, word, "scheduled"):
-            self.model.retry(claim.id, self.lab.run_at(claim.id) or 0, refund)
+        wanted = "discarded" if claim.id in self.model.wishes else "scheduled"
+        if self._fenced(claim, word, wanted):
+            assert self.model.retry(claim.id, self.lab.run_at(claim.id) or 0, refund) == wanted
 
     def a_worker_buries(self) -> None:
         claim = self.a_claim()

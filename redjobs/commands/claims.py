@@ -185,13 +185,18 @@ def complete(keys: Keys, worker: str, token: str, jobs: Sequence[Finished]) -> C
 def retry(
     keys: Keys, claim: Claim, delay_ms: int, errors: bytes = b"", *, refund: bool = False
 ) -> Command[str]:
-    """A job runs again later; with `refund` its attempt does not count. The reply: scheduled or lost."""
+    """A job runs again later; with `refund` its attempt does not count. The reply: scheduled or lost.
+
+    Or discarded, where it was cancelled while it ran and ended before the worker had heard of that.
+    """
     names = (
         keys.processing(claim.worker),
         keys.job(claim.id),
         keys.scheduled,
         keys.ready,
         keys.stats,
+        keys.unique(claim.key or ""),
+        keys.cancels,
     )
     args = (claim.id, claim.token, delay_ms, errors, int(refund), BELL)
     return Command(SCRIPTS["retry"], names, args, first_word)

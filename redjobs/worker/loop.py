@@ -26,7 +26,7 @@ from redjobs.worker.link import LOST, TEND_SECONDS, Answer, Link, Unreachable
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.seat import Seat
-from redjobs.worker.settle import Settlement, lost_works, settle
+from redjobs.worker.settle import Settlement, learn, lost_works, settle
 from redjobs.worker.tending import Course, Tending
 from redjobs.worker.upkeep import Upkeep
 from redjobs.worker.work import Work
@@ -187,6 +187,7 @@ class ClaimLoop:
             if isinstance(reply, Unreachable):
                 self._resent.update(work.key for work in settlement.works)
             return
+        learn(settlement, reply)
         lost = lost_works(settlement, reply)
         # After a lost reply the first answer may have been "done": then this one says "lost".
         if news := [work for work in lost if work.key not in self._resent]:

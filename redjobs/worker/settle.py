@@ -89,9 +89,10 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
         case Complete(result, result_ttl_ms):
             try:
                 packed = codec.encode(result) if result_ttl_ms else b""
-            except PayloadError as error:
+            except Exception as error:  # noqa: BLE001 - what the result's own code raises when it is read
                 # It did its work; running it again would do the work twice and fail the same way.
-                reason = JobError(round(_ms(work)), claim.attempt, f"PayloadError: {error}")
+                said = error if isinstance(error, PayloadError) else f"encoding raised {type(error).__name__}"
+                reason = JobError(round(_ms(work)), claim.attempt, f"PayloadError: {said}")
                 work.outcome, work.decision = Unreadable(reason), GiveUp(reason)
                 settlements.append(_bury(work, keys, reason))
                 return None
@@ -116,6 +117,13 @@ def _bury(work: Work, keys: Keys, error: JobError) -> Settlement:
 
 def _ms(work: Work) -> float:
     return work.claim.started_at_ms + (work.finished_at - work.started_at) * 1000
+
+
+def learn(settlement: Settlement, reply: Any) -> None:
+    """A job that was cancelled and ended before we heard of it is forgotten, and not planned again."""
+    if reply == "discarded":
+        for work in settlement.works:
+            work.outcome, work.decision = Cancelled(), Discard()
 
 
 def lost_works(settlement: Settlement, reply: Any) -> list[Work]:

@@ -89,7 +89,9 @@ class Worker:
     def _claim(self) -> None:
         try:
             self._loop.run(self._obey)
-        except BaseException as error:  # noqa: BLE001 - the main thread raises it
+        except BaseException as error:
+            # It may have a job to end first, and be killed meanwhile for doing nothing.
+            logger.critical("the claim loop has failed", exc_info=error)
             self._error = error
         finally:
             if self._loop.abandoned:

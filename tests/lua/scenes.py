@@ -135,6 +135,12 @@ def retry(lab: Lab) -> Command[Any]:
     return commands.retry(lab.keys, lab.claim(job), 0, ERRORS, refund=True)
 
 
+def retry_what_was_cancelled(lab: Lab) -> Command[Any]:
+    (job,) = lab.begun("w1", key="invoice")
+    lab.run(commands.cancel(lab.keys, job, "invoice"))
+    return commands.retry(lab.keys, lab.claim(job), 0, ERRORS)
+
+
 def stranded(lab: Lab) -> Command[Any]:
     lab.begun("w1")
     lab.lose("w1")
@@ -176,7 +182,7 @@ SCENES: dict[str, list[Scene]] = {
     "requeue": [requeue],
     "reschedule": [reschedule],
     "retire": [retire, retire_a_worker_that_has_nothing],
-    "retry": [retry],
+    "retry": [retry, retry_what_was_cancelled],
     "stranded": [stranded],
     "sweep": [sweep],
     "take": [take],

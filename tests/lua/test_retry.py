@@ -48,6 +48,22 @@ def test_a_snooze_does_not_count(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("refund", [False, True])
+def test_one_that_was_cancelled_while_it_ran_is_forgotten_and_not_planned_again(
+    lab: Lab, refund: bool
+) -> None:
+    (job,) = lab.begun("w1", key="invoice")
+    lab.run(commands.cancel(lab.keys, job, "invoice"))
+    claim = lab.claim(job)
+    assert lab.run(commands.retry(lab.keys, claim, HOUR, ERRORS, refund=refund)) == "discarded"
+    assert lab.places(job) == []
+    assert lab.fields(job) == {}
+    assert lab.holder("invoice") is None
+    assert lab.run(commands.cancels(lab.keys)) == []
+    assert (lab.count("cancelled"), lab.count("retried"), lab.count("snoozed")) == (1, 0, 0)
+    assert lab.run(commands.retry(lab.keys, claim, HOUR, ERRORS, refund=refund)) == "lost"
+
+
+@pytest.mark.parametrize("refund", [False, True])
 def test_who_ends_without_a_crash_is_no_suspect_any_more(lab: Lab, refund: bool) -> None:
     (job,) = lab.begun("w1")
     lab.lose("w1")

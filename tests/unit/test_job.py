@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -191,6 +192,13 @@ def history(*errors: JobError) -> bytes:
 def test_errors_are_kept_in_the_order_they_happened() -> None:
     assert unpack_errors(history(error(1), error(2))) == (error(1), error(2))
     assert unpack_errors(b"") == ()
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan, 1e30])
+def test_numbers_that_nobody_can_have_written_are_no_reason_to_fail(number: float) -> None:
+    foreign = msgpack.packb([(number, 1, "what", "where")])
+    unpack_errors(foreign)
+    assert unpack_errors(append_error(foreign, error(1)))[-1:] == (error(1),)
 
 
 def test_only_the_newest_errors_are_kept() -> None:

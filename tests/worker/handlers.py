@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,16 @@ def give_nonsense() -> Any:
     """Returns what no payload can hold."""
     note("end")
     return object()
+
+
+class NoZone(tzinfo):
+    """A time zone without an offset: whoever asks for it gets an exception."""
+
+
+def give_a_value_that_raises() -> Any:
+    """Returns what raises when it is read."""
+    note("end")
+    return datetime(2026, 1, 1, tzinfo=NoZone())  # type: ignore[abstract]
 
 
 # Jobs that ask for something ----------------------------------------------------------------

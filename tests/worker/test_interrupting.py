@@ -242,3 +242,19 @@ def test_a_cancelled_job_whose_worker_dies_is_cancelled_when_it_runs_again(
     worker(processes=0, lease=0.5)
     runs.wait("cleanup", "JobCancelled")
     wait_until(lambda: is_gone(queue, job.id))
+
+
+def test_a_cancelled_job_that_fails_before_its_worker_hears_of_it_does_not_run_again(
+    queue: Queue, worker: Start, runs: Runs, gate: Path
+) -> None:
+    process = worker(processes=0, constants={"redjobs.worker.tending._CANCELS_SECONDS": 60.0})
+    first = queue.enqueue(handlers.take_seconds, 0.0)  # the worker asks for wishes when a job runs
+    wait_until(lambda: is_gone(queue, first.id))
+    job = queue.options(key="once", backoff=0).enqueue(handlers.fail_first, str(gate))
+    runs.wait("start", job_id=job.id)
+    assert queue.cancel(job.id) is Verdict.RUNNING
+    gate.touch()
+    wait_until(lambda: is_gone(queue, job.id))
+    assert runs.count("end", job_id=job.id) == 0
+    assert process.count("cancelled") == 1
+    assert queue.options(key="once").enqueue(handlers.record).created

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -187,10 +188,11 @@ def test_an_error_that_cannot_be_shown_is_a_failure_like_others(
     assert runs.texts() == ["after"]
 
 
+@pytest.mark.parametrize("give", [handlers.give_nonsense, handlers.give_a_value_that_raises])
 def test_a_result_that_cannot_be_kept_buries_the_job_which_is_not_run_twice(
-    queue: Queue, burst: Burst, runs: Runs
+    queue: Queue, burst: Burst, runs: Runs, give: Callable[[], object]
 ) -> None:
-    job = queue.options(result_ttl=60).enqueue(handlers.give_nonsense)
+    job = queue.options(result_ttl=60).enqueue(give)
     assert burst() == 1, "it is told as a failure"
     found = queue.get(job.id)
     assert found.state is State.DEAD
