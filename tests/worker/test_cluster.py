@@ -360,6 +360,11 @@ def test_the_command_line(server: Cluster, queue: Queue) -> None:
     assert sum(found.values()) == 40 and min(found.values()) > 0
     assert cli.json("jobs", "show", job.id)["id"] == job.id
     assert cli.json("sweep")["queues"]
+    assert not any(each["ids"] for each in cli.json("sweep", "--deep")["strays"].values())
+    gone = others.get(others.enqueue(record, "gone").id)
+    others.redis.delete(Keys(gone.queue).job(gone.id))
+    strays = cli.json("sweep", "--deep", code=1)["strays"]
+    assert {part: each["ids"] for part, each in strays.items() if each["ids"]} == {gone.queue: [gone.id]}
     assert cli.json("clear", "others", "--yes")["removed"]["ready"] == 40
     others.close()
 
