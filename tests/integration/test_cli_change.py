@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
 
@@ -253,6 +254,23 @@ def test_delete_asks_and_forgets(redjobs: Cli, lab: Lab) -> None:
     redjobs("jobs", "delete", dead, completed, "--yes")
     assert (lab.places(dead), lab.places(completed)) == ([], [])
     assert "not over yet" in redjobs("jobs", "delete", ready, "-y", code=1).stdout
+
+
+def test_what_was_done_before_an_error_is_told(redjobs: Cli, lab: Lab) -> None:
+    other = Lab(lab.server, Keys("other", lab.keys.prefix))
+    lab.redis.sadd(queues_key(lab.keys.prefix), "other")
+    for each in (lab, other):
+        each.ready(1, key="both")
+    first, second, third = lab.ready(3)
+    told = redjobs("jobs", "cancel", first, "both", second, code=2)
+    assert told.stdout == f"{first}  cancelled\n"
+    assert "is in the queues" in told.stderr
+    told = redjobs("jobs", "cancel", "nobody", third, "both", second, "--json", code=2)
+    assert json.loads(told.stdout) == {
+        "jobs": [{"id": "nobody", "verdict": "not found"}, {"id": third, "verdict": "cancelled"}]
+    }
+    assert "is in the queues" in told.stderr
+    assert lab.places(second) == ["ready"]
 
 
 # clear -------------------------------------------------------------------------------------------
