@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from redjobs.commands import SCRIPTS
+from redjobs.errors import SettingsError
 from redjobs.keys import DEFAULT_PREFIX, key_patterns
 
 PASSWORD_MISSING = "SHA256-OF-THE-PASSWORD"
@@ -74,8 +75,10 @@ def rules(
 
     Only the keys of this prefix and, where they are named, of these queues. Of the password only the
     hash is told; without one there is `PASSWORD_MISSING`, which a server refuses. Raises
-    SettingsError for what cannot be a name.
+    SettingsError for what cannot be a name, and for an empty password.
     """
+    if password == "":
+        raise SettingsError("the password is empty: whoever knows the user's name would be let in")
     digest = hashlib.sha256(password.encode()).hexdigest() if password is not None else PASSWORD_MISSING
     keys = [f"~{pattern}" for pattern in key_patterns(prefix, queues)]
     return ["reset", "on", f"#{digest}", *keys, *(f"+{name}" for name in commands_for(role))]

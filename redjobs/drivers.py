@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 LOST = (redis.ConnectionError, redis.TimeoutError)
 #: What is the error of all whose calls were sent together.
-_OF_ALL = (redis.RedisError, OSError)
+_OF_ALL = (redis.RedisError, OSError, ServerUnavailable)
 
 #: So many callers share a round trip at most.
 MOST = 200
@@ -145,7 +145,6 @@ class Driver(BaseDriver):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         #: Held by whoever sends. What a signal handler raises finds no gap between such a lock and its
         #: `with`; whatever else it leaves undone, those who wait find out once they have this lock.
@@ -153,6 +152,8 @@ class Driver(BaseDriver):
         #: Somebody sends, or is about to, as far as is known.
         self._busy = False
         self._waiting: deque[_Asked] = deque()
+        #: Set last: another thread of a child must not find the locks of the parent, which nobody opens.
+        self._pid = os.getpid()
 
     def run(self, command: Command[T]) -> T:
         """Send a command, load its script where the server does not have it, read the reply."""

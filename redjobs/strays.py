@@ -6,7 +6,7 @@ are looked at (SCAN), so it takes its time; what is found is asked for again, al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,11 +73,11 @@ class _Search:
             bulk.drive_all(self._client, [_retire(self._keys, worker)])
         if workers:
             queue.sweep(self._policy)
-        placed = self._placed()
+        lost, gone = self._suspects()
         return Strays(
             workers=workers,
-            jobs=tuple(job for job in sorted(self._names["job"] - placed) if self._is_lost(job)),
-            ids=tuple(job for job in sorted(placed - self._names["job"]) if self._has_no_job(job)),
+            jobs=tuple(filter(self._is_lost, sorted(lost))),
+            ids=tuple(filter(self._has_no_job, sorted(gone))),
             levels=tuple(sorted(self._silent_levels())),
             keys=tuple(sorted(self._idle_keys())),
         )
@@ -97,6 +97,7 @@ class _Search:
 
     def _placed(self) -> set[str]:
         """All ids that stand somewhere; of those that move meanwhile some are missed."""
+        self._hear_of_lists()
         keys = self._keys
         found: set[str] = set()
         for place in (keys.scheduled, keys.dead, keys.completed):
@@ -106,6 +107,18 @@ class _Search:
         for name in lists:
             found.update(self._ids_in(name))
         return found - {BELL}
+
+    def _hear_of_lists(self) -> None:
+        """Lists that were made since the scan: all jobs in them would have to be asked for one by one."""
+        keys = self._keys
+        names = (
+            ("zrange", keys.workers, 0, -1),
+            ("zrange", keys.retired, 0, -1),
+            ("zrange", keys.levels, 0, -1),
+        )
+        leased, retired, levels = self._at_once(*names)
+        self._names["processing"].update(map(_text, (*leased, *retired)))
+        self._names["ready"].update(("", *map(_text, levels)))
 
     def _ids_in(self, name: str) -> Iterator[str]:
         first = 0
@@ -120,6 +133,30 @@ class _Search:
                 yield int(rest or 0)
 
     # Whether it is so ------------------------------------------------------------------------
+
+    def _suspects(self) -> tuple[set[str], set[str]]:
+        """Jobs that seem to stand nowhere, and ids that seem to have no job.
+
+        To be sure of one costs O(list), and in a busy queue thousands have but moved or ended since the
+        scan. So who has ended is sorted out first, and then who stands somewhere else by now.
+        """
+        placed, jobs = self._placed(), self._names["job"]
+        existing = self._existing(placed ^ jobs)
+        lost, gone = (jobs - placed) & existing, (placed - jobs) - existing
+        if lost or gone:
+            again = self._placed()
+            lost, gone = lost - again, gone & again
+        return lost, gone
+
+    def _existing(self, ids: Iterable[str]) -> set[str]:
+        """Those of these ids that have a job."""
+        found: set[str] = set()
+        left = list(ids)
+        for first in range(0, len(left), _TOGETHER):
+            some = left[first : first + _TOGETHER]
+            replies = self._at_once(*(("exists", self._keys.job(job)) for job in some))
+            found.update(job for job, exists in zip(some, replies, strict=True) if exists)
+        return found
 
     def _unknown(self) -> Iterator[str]:
         """Workers with jobs in their lists that have neither a lease nor are retired."""

@@ -71,7 +71,8 @@ def command(
     replaces it, after a minute at most. The worker's own --health-port knows of both at once.
 
     Exit code 0: all is well, and nothing is printed; 1: one line per violated limit; 3: the
-    server does not answer. A QUEUE that nobody has used yet is well; a warning says so.
+    server does not answer. A QUEUE that nobody has used yet is well; a warning says so. Where
+    none is named and none is known, a warning says that, too; with --min-workers it is a violation.
     """
     if queue == ("worker",) and all(limit is None for limit in limits.values()):
         ctx.exit(_check_worker(target, worker_host(name), json=json))
@@ -79,11 +80,10 @@ def command(
         raise click.UsageError("check what? Say a limit, such as --max-latency 5m or --max-dead 0")
     for said in queue:
         _doubt(said, set(map(whole_of, target.names)) | set(target.names))
-    found = [
-        violation
-        for name in target.queues(queue)
-        for violation in violations(target.inspector.queue(name), **limits)
-    ]
+    names = target.queues(queue)
+    found = [violation for name in names for violation in violations(target.inspector.queue(name), **limits)]
+    if not names:
+        found += _nothing_known(target, limits["min_workers"])
     if json:
         say_json({"ok": not found, "violations": [one.as_dict() for one in found]})
     else:
@@ -98,6 +98,16 @@ def _doubt(name: str, known: set[str]) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {printable(near[0])}?" if near else "it has no jobs and no workers"
         say(f"warning: nobody has used a queue {printable(name)!r} here yet: {hint}", err=True)
+
+
+def _nothing_known(target: Target, min_workers: int | None) -> list[Violation]:
+    """No queue at all is well for ever, and so is what looks at the wrong database or prefix."""
+    text = f"no queue is known at {target.server} with the prefix {target.prefix!r}"
+    if min_workers:
+        text = f"{text}: 0 workers, at least {min_workers:,}"
+        return [Violation("", "min_workers", min_workers, 0, text)]
+    say(f"warning: {printable(text)}", err=True)
+    return []
 
 
 def _check_worker(target: Target, host: str, *, json: bool) -> int:

@@ -162,11 +162,14 @@ def _url(url: str | None, url_file: Path | None) -> str | None:
 
 
 def first_line(option: str, path: Path) -> str:
-    """What a file holds that an option names. Raises SettingsError."""
+    """What a file holds that an option names. Raises SettingsError, also where that is nothing."""
     try:
-        return path.read_text().partition("\n")[0].strip()
+        line = path.read_text().partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{option} {path} cannot be read: {error}") from None
+    if not line:
+        raise SettingsError(f"the first line of {option} {path} is empty")
+    return line
 
 
 def as_json(command: F) -> F:

@@ -174,18 +174,20 @@ def _confirm_dead(target: Target, queue: str, verb: str, name: str | None, yes: 
 
 def _each(target: Target, queue: str | None, ids: tuple[str, ...], verb: Verb, json: bool) -> None:
     """Do it to each of them, say what came of it, and exit with 1 where it could not be done."""
-    verdicts: dict[str, Verdict] = {}
-    for job_id in ids:
-        try:
-            verdicts[job_id] = verb(target.locate(queue, job_id), job_id)
-        except JobNotFound:
-            verdicts[job_id] = Verdict.NOT_FOUND
-    if json:
-        say_json({"jobs": [{"id": job_id, "verdict": verdict.value} for job_id, verdict in verdicts.items()]})
-    else:
-        for job_id, verdict in verdicts.items():
-            say(f"{printable(job_id)}  {verdict}")
-    click.get_current_context().exit(0 if all(verdicts.values()) else 1)
+    told: list[tuple[str, Verdict]] = []
+    try:
+        for job_id in ids:
+            try:
+                verdict = verb(target.locate(queue, job_id), job_id)
+            except JobNotFound:
+                verdict = Verdict.NOT_FOUND
+            told.append((job_id, verdict))
+            if not json:
+                say(f"{printable(job_id)}  {verdict}")
+    finally:  # what raises takes nothing back of what was done before
+        if json:
+            say_json({"jobs": [{"id": job_id, "verdict": verdict.value} for job_id, verdict in told]})
+    click.get_current_context().exit(0 if all(verdict for _, verdict in told) else 1)
 
 
 def _say_totals(verdicts: Counter[Verdict], json: bool) -> None:

@@ -16,6 +16,7 @@ from click.testing import Result
 
 from redjobs import AsyncQueue, Job, NotReplicated, Queue, ResultTimeout, State, Verdict, call
 from redjobs.access import ELSEWHERE, PASSWORD_MISSING, Role, commands_for, rules
+from redjobs.errors import SettingsError
 from redjobs.keys import Keys, queues_key
 from tests.accounts import NO_RIGHT, PASSWORD, Account, account, printed
 from tests.cli import Cli
@@ -67,6 +68,18 @@ def test_json_is_the_same_for_programs(server: Server, keys: Keys) -> None:
     line = redjobs("acl", "admin", "--queue", "mail", "--queue", "default").stdout
     assert line == f"ACL SETUSER {told['user']} {' '.join(told['rules'])}\n"
     assert told["role"] == "admin"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "  \nsecret\n"])
+def test_an_empty_password_makes_no_user(server: Server, keys: Keys, tmp_path: Path, text: str) -> None:
+    """Its hash would let everybody in who knows the name."""
+    file = tmp_path / "password"
+    file.write_text(text)
+    told = Cli(server, keys)("acl", "worker", "--password-file", str(file), code=2)
+    assert told.stdout == ""
+    assert f"the first line of --password-file {file} is empty" in told.stderr
+    with pytest.raises(SettingsError, match="empty"):
+        rules(Role.WORKER, "")
 
 
 @pytest.mark.parametrize("words", [("--user", "a b"), ("--queue", "a{b"), ("--prefix", "*")])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from redjobs import bulk
+from redjobs import bulk, strays
 from redjobs.inspector import Inspector
 from redjobs.jobs import State, Verdict
 from redjobs.keys import Keys, queues_key
 from redjobs.queue import Queue
+from redjobs.sweeper import SweepPolicy
 from tests.cli import Cli
 from tests.lua.seeds import DAY, HOUR, NAME, Lab
 from tests.servers import Server
@@ -255,6 +257,23 @@ def test_delete_asks_and_forgets(redjobs: Cli, lab: Lab) -> None:
     assert "not over yet" in redjobs("jobs", "delete", ready, "-y", code=1).stdout
 
 
+def test_what_was_done_before_an_error_is_told(redjobs: Cli, lab: Lab) -> None:
+    other = Lab(lab.server, Keys("other", lab.keys.prefix))
+    lab.redis.sadd(queues_key(lab.keys.prefix), "other")
+    for each in (lab, other):
+        each.ready(1, key="both")
+    first, second, third = lab.ready(3)
+    told = redjobs("jobs", "cancel", first, "both", second, code=2)
+    assert told.stdout == f"{first}  cancelled\n"
+    assert "is in the queues" in told.stderr
+    told = redjobs("jobs", "cancel", "nobody", third, "both", second, "--json", code=2)
+    assert json.loads(told.stdout) == {
+        "jobs": [{"id": "nobody", "verdict": "not found"}, {"id": third, "verdict": "cancelled"}]
+    }
+    assert "is in the queues" in told.stderr
+    assert lab.places(second) == ["ready"]
+
+
 # clear -------------------------------------------------------------------------------------------
 
 
@@ -421,3 +440,47 @@ def test_a_deep_sweep_takes_nothing_for_lost_that_lives(redjobs: Cli, lab: Lab) 
     lab.ready(2, priority=-3)
     lab.begun("busy", 2)
     assert "nothing is left over" in redjobs("sweep", "--deep").stdout
+
+
+def test_a_deep_sweep_of_a_busy_queue_asks_for_none_that_has_but_moved(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look for one id in a list is O(list): not for each job that came or went during the scan."""
+    keys = lab.keys
+    going, later, leaving = lab.ready(20), lab.scheduled(20), lab.ready(20)
+    (lost,) = lab.scheduled(1)
+    lab.redis.zrem(keys.scheduled, lost)
+    scan, placed = strays._Search._scan, strays._Search._placed
+    looks = itertools.count(1)
+
+    def end(ids: list[str]) -> None:
+        for job_id in ids:
+            lab.redis.lrem(keys.ready, 1, job_id)
+            lab.redis.delete(keys.job(job_id))
+
+    def scan_meanwhile(search: strays._Search) -> None:
+        scan(search)
+        end(going)
+        lab.ready(20)
+        lab.ready(20, priority=5)
+        search._names["job"].difference_update(leaving)  # as if they had come just after it
+        for job_id in lab.ready(20, priority=7):  # its hash was seen, its list was not there yet
+            search._names["job"].add(job_id)
+
+    def placed_meanwhile(search: strays._Search) -> set[str]:
+        found = placed(search)
+        if next(looks) == 1:
+            end(leaving)
+            found.difference_update(later)  # as if they had been promoted meanwhile
+        return found
+
+    monkeypatch.setattr(strays._Search, "_scan", scan_meanwhile)
+    monkeypatch.setattr(strays._Search, "_placed", placed_meanwhile)
+    lab.redis.config_resetstat()
+    found = strays.look(
+        Queue(keys.queue, client=lab.redis, prefix=keys.prefix), SweepPolicy(), lambda _: None
+    )
+    assert (found.jobs, found.ids) == ((lost,), ())
+    asked = lab.redis.info("commandstats")["cmdstat_lpos"]["calls"]
+    assert asked <= 2, "for the one that is lost, in one list"
+    lab.redis.delete(keys.job(lost))

@@ -281,6 +281,20 @@ def test_check_warns_of_a_queue_that_nobody_has_used(redjobs: Cli, lab: Lab) -> 
     assert redjobs("check", "--max-dead", "9", lab.keys.queue).stderr == ""
 
 
+def test_check_doubts_a_server_that_knows_no_queue(server: Server, keys: Keys) -> None:
+    redjobs = Cli(server, keys)
+    where = f"no queue is known at {server.url} with the prefix {keys.prefix!r}"
+    told = redjobs("check", "--max-dead", "0", "--min-workers", "0")
+    assert (told.stdout, told.stderr) == ("", f"warning: {where}\n")
+    assert json.loads(redjobs("check", "--max-dead", "0", "--json").stdout) == {"ok": True, "violations": []}
+    told = redjobs("check", "--max-dead", "0", "--min-workers", "1", code=1)
+    assert (told.stdout, told.stderr) == (f"{where}: 0 workers, at least 1\n", "")
+    assert redjobs.json("check", "--min-workers", "1", code=1) == {
+        "ok": False,
+        "violations": [{"queue": "", "limit": "min_workers", "allowed": 1, "found": 0}],
+    }
+
+
 def test_check_needs_a_limit(redjobs: Cli) -> None:
     assert "--max-latency" in redjobs("check", code=2).stderr
 

@@ -361,6 +361,15 @@ def test_the_url_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert both.exit_code == 2
 
 
+def test_a_file_without_a_url_is_no_wish_for_another_server(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("\n")
+    environ = {"REDJOBS_URL": "redis://127.0.0.1:1/0"}
+    result = CliRunner().invoke(cli, ["status", "--url-file", str(file)], env=environ)
+    assert result.exit_code == 2
+    assert f"the first line of --url-file {file} is empty" in result.stderr
+
+
 def test_a_url_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(cli, ["status", "--url", "reddis://localhost"])
     assert (result.exit_code, result.stdout) == (2, "")

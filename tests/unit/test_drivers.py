@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -21,6 +23,7 @@ from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
 from redjobs.drivers import Driver
 from redjobs.errors import EnqueueUnknown, PayloadError, ServerUnavailable, SettingsError
 from redjobs.settings import Server
+from tests.waiting import wait_until
 
 SERVER = Server("redis://:hunter2@nowhere:6379/0", "argument")
 NOW = 1_700_000_000_000
@@ -242,6 +245,60 @@ def test_what_the_server_refuses_is_said_in_its_own_words(make: Make, error: Exc
     queue, _ = make(1, error)
     with pytest.raises(type(error), match=str(error)):
         enqueue(queue)
+
+
+# Threads --------------------------------------------------------------------------------------
+
+
+def test_all_threads_of_a_round_hear_that_nothing_was_done() -> None:
+    """What a cluster says that does not serve the slot is true for all whose calls went together."""
+
+    class Node(Client):
+        def answer(self, *call: Any) -> Any:
+            if len(self.calls) == 1:  # the others come while this one is under way
+                self.calls.append(call)
+                assert wait_until(lambda: len(driver._waiting) == 3)
+                return READY
+            return super().answer(*call)
+
+    queue, client = (
+        Queue("mail", client=fakeredis.FakeRedis()),
+        Node(1, ServerUnavailable("nothing was done")),
+    )
+    driver: Any = Driver(client, SERVER)  # type: ignore[arg-type]
+    queue._driver = driver
+    driver.announce(queue._shards)
+    heard: list[Exception] = []
+
+    def work() -> None:
+        try:
+            queue.enqueue(send, 7)
+        except (ServerUnavailable, EnqueueUnknown) as error:
+            heard.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [type(error) for error in heard] == [ServerUnavailable] * 3
+
+
+def test_no_thread_of_a_child_takes_the_locks_of_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Client(1, 1), SERVER)  # type: ignore[arg-type]
+    driver._pid = -1
+    driver._lock.acquire()  # as a thread of the parent did that is not here
+    second = threading.Thread(target=driver._call, args=([("PING",)],), daemon=True)
+
+    def lock() -> Any:
+        if second.ident is None:
+            second.start()
+            second.join(1)
+        return threading.Lock()
+
+    monkeypatch.setattr("redjobs.drivers.threading", SimpleNamespace(Lock=lock))
+    driver._call([("PING",)])
+    assert not second.is_alive()
 
 
 # Clients of the wrong kind --------------------------------------------------------------------
