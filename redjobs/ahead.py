@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
@@ -17,6 +18,20 @@ from redjobs.wire import AsyncStream, Stream
 
 #: So many calls are under way when the next one is made: of `ENQUEUE_BATCH`, four are a thousand jobs.
 _AHEAD = 3
+#: Who needs so long to make a call finds all that was sent answered, and may read it without waiting.
+_PAUSE_S = 0.05
+
+
+def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch, and whether there was a pause before it.
+
+    A connection that ended in the pause takes replies that are not read with it at the next `send`. Their
+    jobs would be sent again, and be made anew where workers have run and forgotten them by then.
+    """
+    began = time.monotonic()
+    for batch in batches:
+        yield batch, time.monotonic() - began > _PAUSE_S
+        began = time.monotonic()
 
 
 class Bulk:
@@ -38,12 +53,12 @@ class Bulk:
     def store(self, batches: Iterable[Batch]) -> list[Job | Taken]:
         """What became of each job."""
         with ExitStack() as around:
-            for batch in batches:
+            for batch, paused in _timed(batches):
+                if paused:
+                    self._receive(0)
                 self._send(batch, around)
-                while len(self._under_way) > _AHEAD:
-                    self._receive()
-            while self._under_way:
-                self._receive()
+                self._receive(_AHEAD)
+            self._receive(0)
         return [self._enqueued[place] for place in range(len(self._enqueued))]
 
     def _send(self, batch: Batch, around: ExitStack) -> None:
@@ -59,16 +74,18 @@ class Bulk:
         self._streams[pool].send(command.words)
         self._under_way.append((batch, command, self._streams[pool]))
 
-    def _receive(self) -> None:
-        batch, command, stream = self._under_way.popleft()
-        reply = stream.read()
-        if isinstance(reply, NoScriptError):
-            stream.send(command.whole)
-            self._under_way.append((batch, command, stream))
-        elif isinstance(reply, Exception):
-            raise reply
-        else:
-            self._enqueued.update(batch.settled(command.parse(reply)))
+    def _receive(self, left: int) -> None:
+        """Read replies until so many calls are under way."""
+        while len(self._under_way) > left:
+            batch, command, stream = self._under_way.popleft()
+            reply = stream.read()
+            if isinstance(reply, NoScriptError):
+                stream.send(command.whole)
+                self._under_way.append((batch, command, stream))
+            elif isinstance(reply, Exception):
+                raise reply
+            else:
+                self._enqueued.update(batch.settled(command.parse(reply)))
 
 
 class AsyncBulk:
@@ -88,12 +105,12 @@ class AsyncBulk:
     async def store(self, batches: Iterable[Batch]) -> list[Job | Taken]:
         """As `Bulk.store`."""
         async with AsyncExitStack() as around:
-            for batch in batches:
+            for batch, paused in _timed(batches):
+                if paused:
+                    await self._receive(0)
                 await self._send(batch, around)
-                while len(self._under_way) > _AHEAD:
-                    await self._receive()
-            while self._under_way:
-                await self._receive()
+                await self._receive(_AHEAD)
+            await self._receive(0)
         return [self._enqueued[place] for place in range(len(self._enqueued))]
 
     async def _send(self, batch: Batch, around: AsyncExitStack) -> None:
@@ -109,13 +126,14 @@ class AsyncBulk:
         await self._streams[pool].send(command.words)
         self._under_way.append((batch, command, self._streams[pool]))
 
-    async def _receive(self) -> None:
-        batch, command, stream = self._under_way.popleft()
-        reply = await stream.read()
-        if isinstance(reply, NoScriptError):
-            await stream.send(command.whole)
-            self._under_way.append((batch, command, stream))
-        elif isinstance(reply, Exception):
-            raise reply
-        else:
-            self._enqueued.update(batch.settled(command.parse(reply)))
+    async def _receive(self, left: int) -> None:
+        while len(self._under_way) > left:
+            batch, command, stream = self._under_way.popleft()
+            reply = await stream.read()
+            if isinstance(reply, NoScriptError):
+                await stream.send(command.whole)
+                self._under_way.append((batch, command, stream))
+            elif isinstance(reply, Exception):
+                raise reply
+            else:
+                self._enqueued.update(batch.settled(command.parse(reply)))

@@ -56,11 +56,11 @@ class AsyncQueue:
         client: redis.asyncio.Redis | None = None,
         prefix: str = DEFAULT_PREFIX,
         registry: Registry = shared_registry,
-        shards: int = 1,
+        shards: int | None = None,
         wait_replicas: int = 0,
     ) -> None:
         self.keys = Keys(name, prefix)
-        self._shards = Shards(name, prefix, shards)
+        self._shards = Shards.said(name, prefix, shards)
         self.registry = registry
         self._options = NO_OPTIONS
         if client is not None:
@@ -92,9 +92,9 @@ class AsyncQueue:
         made = options_of(options).over(self._options)
         twin = copy.copy(self)
         twin._options = made
-        if made.queue is not None:
-            twin.keys = Keys(made.queue, self.keys.prefix)
-            twin._shards = Shards(made.queue, self.keys.prefix)
+        if made.queue not in (None, self.name):
+            twin._shards = Shards.named(made.queue, self.keys.prefix)
+            twin.keys = twin._shards.whole
         return twin
 
     async def enqueue(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -235,17 +235,19 @@ class AsyncJobFunction(Handler[P, R]):
         queue: AsyncQueue,
     ) -> None:
         super().__init__(fn, options, backoff)
-        self._queue = queue.options(queue=options.queue) if options.queue else queue
+        self._queue = queue
+        self._said: Options = {"queue": options.queue} if options.queue else {}
 
     @property
     def queue(self) -> AsyncQueue:
         """The queue that its `queue` option names; else the one it is bound to."""
-        return self._queue
+        return self._queue.options(**self._said) if self._said else self._queue
 
     def options(self, **options: Unpack[Options]) -> AsyncJobFunction[P, R]:
         """This handler with options for what is enqueued through it, as `Queue.options` takes them."""
+        options_of(options)
         twin = copy.copy(self)
-        twin._queue = self._queue.options(**options)
+        twin._said = {**self._said, **options}
         return twin
 
     async def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:

@@ -50,7 +50,7 @@ class Queue:
     `url` is `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`, `unix://` or
     `embedded://DIR`; without it `$REDJOBS_URL` and `$REDIS_URL` are asked. Instead, `client` may be
     a redis-py client of your own (without `decode_responses`). `shards` spreads the queue over so
-    many parts, which may be on different nodes of a cluster: order is then per part. With
+    many parts (by default one), which may be on different nodes of a cluster: order is then per part. With
     `wait_replicas`, whoever enqueues waits until so many replicas have the job, or raises
     NotReplicated. Nothing is connected before the first call.
 
@@ -67,11 +67,11 @@ class Queue:
         client: redis.Redis | None = None,
         prefix: str = DEFAULT_PREFIX,
         registry: Registry = shared_registry,
-        shards: int = 1,
+        shards: int | None = None,
         wait_replicas: int = 0,
     ) -> None:
         self.keys = Keys(name, prefix)
-        self._shards = Shards(name, prefix, shards)
+        self._shards = Shards.said(name, prefix, shards)
         self.registry = registry
         self._options = NO_OPTIONS
         if client is not None:
@@ -101,14 +101,15 @@ class Queue:
 
         priority: int, lower runs first. key: unique while its job lives; what a second enqueue
         gets is the job that is there. max_attempts: int. backoff: seconds or a list of seconds
-        by attempt. timeout, result_ttl: timedelta or seconds. queue: another queue's name.
+        by attempt. timeout, result_ttl: timedelta or seconds. queue: another queue's name; it has
+        the shards that were last said of it in this process.
         """
         made = options_of(options).over(self._options)
         twin = copy.copy(self)
         twin._options = made
-        if made.queue is not None:
-            twin.keys = Keys(made.queue, self.keys.prefix)
-            twin._shards = Shards(made.queue, self.keys.prefix)
+        if made.queue not in (None, self.name):
+            twin._shards = Shards.named(made.queue, self.keys.prefix)
+            twin.keys = twin._shards.whole
         return twin
 
     # Enqueue -------------------------------------------------------------------------------
@@ -303,10 +304,13 @@ _default_queues: dict[str, Queue] = {}
 
 
 def default_queue(name: str) -> Queue:
-    """The queue of this name at the environment's URL, one per process."""
-    if name not in _default_queues:
-        _default_queues[name] = Queue(name)
-    return _default_queues[name]
+    """The queue of this name at the environment's URL, one per process, with the shards last said of it."""
+    found, shards = _default_queues.get(name) or Queue(name), Shards.named(name, DEFAULT_PREFIX)
+    if found._shards.parts != shards.parts:
+        found = copy.copy(found)
+        found._shards = shards
+    _default_queues[name] = found
+    return found
 
 
 @overload

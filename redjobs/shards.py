@@ -17,6 +17,9 @@ from redjobs.keys import DEFAULT_PREFIX, Keys
 
 MAX_SHARDS = 256
 
+#: What was last said of a queue's shards in this process, by prefix and name.
+_said: dict[tuple[str, str], Shards] = {}
+
 
 class Shards:
     """The parts of a queue; a queue that is not sharded is its only part."""
@@ -31,6 +34,19 @@ class Shards:
         if whole_of(queue) != queue:
             raise SettingsError(f"{queue!r} is a shard itself, and has none")
         self.parts = tuple(Keys(f"{queue}/{number}", prefix) for number in range(count))
+
+    @classmethod
+    def said(cls, queue: str, prefix: str, count: int | None) -> Shards:
+        """Of a queue that is made. A count that is said holds for whoever only names the queue, too."""
+        if count is None:
+            return cls(queue, prefix)
+        shards = _said[prefix, queue] = cls(queue, prefix, count)
+        return shards
+
+    @classmethod
+    def named(cls, queue: str, prefix: str) -> Shards:
+        """Of a queue that is only named: as many as were last said of it in this process."""
+        return _said.get((prefix, queue)) or cls(queue, prefix)
 
     @property
     def names(self) -> list[str]:

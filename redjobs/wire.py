@@ -146,7 +146,9 @@ class Stream:
 
     def _send(self) -> None:
         while self._sent < len(self._unanswered):
-            self._connection.send_packed_command(self._unanswered[self._sent])
+            # A health check reads the next reply as its own.
+            packed, idle = self._unanswered[self._sent], not self._sent
+            self._connection.send_packed_command(packed, check_health=idle)
             self._sent += 1
 
     def _receive(self) -> Any:
@@ -232,7 +234,8 @@ class AsyncStream:
 
     async def _send(self) -> None:
         while self._sent < len(self._unanswered):
-            await self._connection.send_packed_command(self._unanswered[self._sent])
+            packed, idle = self._unanswered[self._sent], not self._sent
+            await self._connection.send_packed_command(packed, check_health=idle)
             self._sent += 1
 
     async def _receive(self) -> Any:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from redjobs import shards
 from redjobs.keys import Keys
 from tests import invariants
 from tests.servers import FAKE, Kind, Server, fake_server, real_kinds, running
@@ -45,6 +46,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         on_fake = metafunc.definition.get_closest_marker("fakeredis") is not None
         metafunc.parametrize("kind", [*real_kinds(), *([FAKE] if on_fake else [])], ids=str)
+
+
+@pytest.fixture(autouse=True)
+def no_shards_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test says of a queue's shards does not hold for the next one."""
+    monkeypatch.setattr(shards, "_said", {})
 
 
 class Pool:

@@ -11,12 +11,18 @@ import pytest
 
 import redjobs
 from redjobs import AsyncQueue, Job, JobNotFound, Queue, State, Verdict, call
+from redjobs import queue as queue_module
 from redjobs.inspector import Inspector
 from redjobs.keys import Keys
+from redjobs.registry import Registry
 from tests.cli import Cli
 from tests.servers import Server
 
 HOUR = timedelta(hours=1)
+
+
+def remind(user_id: int) -> int:
+    return user_id
 
 
 @redjobs.job
@@ -115,3 +121,82 @@ def test_the_command_line_takes_the_name_of_the_whole(queue: Queue, cli: Cli) ->
     assert set(cli.json("sweep", "mail")["queues"]) == {"mail"}
     assert cli.json("clear", "mail", "--yes")["removed"]["ready"] == 18
     assert where(queue).total() == 0
+
+
+# Only named -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("owner", ["mail", "post"])
+def test_a_queue_that_is_only_named_has_its_shards(
+    queue: Queue, server: Server, keys: Keys, owner: str
+) -> None:
+    other = queue if owner == "mail" else Queue("post", url=server.url, prefix=keys.prefix)
+    named = other.options(queue="mail", key="user:7")
+    job, again = queue.options(key="user:7").enqueue(send, 7), named.enqueue(send, 7)
+    assert (again.id, again.created) == (job.id, False)
+    assert named.cancel("user:7") is Verdict.CANCELLED
+    assert where(queue).total() == 0
+    other.close()
+
+
+@pytest.mark.parametrize("owner", ["mail", "post"])
+def test_so_it_has_for_coroutines(queue: Queue, server: Server, keys: Keys, owner: str) -> None:
+    async def use() -> tuple[Job, Verdict]:
+        shards = 8 if owner == "mail" else None
+        other = AsyncQueue(owner, url=server.url, prefix=keys.prefix, shards=shards)
+        named = other.options(queue="mail", key="user:7")
+        found = await named.enqueue(send, 7), await named.cancel("user:7")
+        await other.close()
+        return found
+
+    job = queue.options(key="user:7").enqueue(send, 7)
+    again, verdict = asyncio.run(use())
+    assert (again.id, again.created) == (job.id, False)
+    assert verdict is Verdict.CANCELLED
+    assert where(queue).total() == 0
+
+
+def test_a_queue_keeps_the_count_that_it_was_made_with(queue: Queue, server: Server, keys: Keys) -> None:
+    Queue("mail", url=server.url, prefix=keys.prefix, shards=3).close()
+    assert queue.options(queue="mail", priority=3)._shards is queue._shards
+    post = queue.options(queue="post")
+    assert len(post.options(queue="mail")._shards.parts) == 3
+    assert len(post.options(key="user:7")._shards.parts) == 1
+
+
+@pytest.mark.parametrize("first", ["handler", "queue"])
+def test_handlers_that_name_a_queue_enqueue_to_its_shards(
+    server: Server, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setenv("REDJOBS_URL", server.url)
+    monkeypatch.setattr(queue_module, "_default_queues", {})
+    monkeypatch.setattr(queue_module, "shared_registry", Registry())
+    if first == "handler":
+        handler = redjobs.job(queue="mail")(remind)
+        assert handler.queue.redis.ping()
+    queue = Queue("mail", shards=8)
+    if first == "queue":
+        handler = redjobs.job(queue="mail")(remind)
+    job = queue.options(key="user:7").enqueue(handler, 7)
+    assert handler.options(key="user:7").enqueue(7).id == job.id
+    assert handler.queue.cancel("user:7") is Verdict.CANCELLED
+    assert where(queue).total() == 0
+    handler.queue.close()
+    queue.close()
+
+
+def test_so_do_handlers_of_coroutines(server: Server, keys: Keys) -> None:
+    async def use() -> tuple[Job, Job, Verdict]:
+        post = AsyncQueue("post", url=server.url, prefix=keys.prefix, registry=Registry())
+        handler = post.job(queue="mail")(remind)
+        mail = AsyncQueue("mail", url=server.url, prefix=keys.prefix, shards=8, registry=post.registry)
+        job = await mail.options(key="user:7").enqueue(handler, 7)
+        again = await handler.options(key="user:7").enqueue(7)
+        verdict = await handler.queue.cancel("user:7")
+        await post.close()
+        await mail.close()
+        return job, again, verdict
+
+    job, again, verdict = asyncio.run(use())
+    assert (again.id, again.created) == (job.id, False)
+    assert verdict is Verdict.CANCELLED

@@ -79,3 +79,19 @@ def test_what_is_no_name_of_a_shard(name: str) -> None:
 def test_a_shard_has_no_shards() -> None:
     with pytest.raises(SettingsError, match="is a shard itself"):
         Shards("mail/1", count=2)
+
+
+def test_a_queue_that_is_only_named_has_the_count_that_was_said_last() -> None:
+    assert len(Shards.named("mail", "shop").parts) == 1
+    for count in (8, 3, 1, 4):
+        assert len(Shards.said("mail", "shop", count).parts) == count
+        assert len(Shards.named("mail", "shop").parts) == count
+
+
+def test_who_says_no_count_has_one_part_and_changes_nothing_for_others() -> None:
+    Shards.said("mail", "shop", 8)
+    assert len(Shards.said("mail", "shop", None).parts) == 1
+    with pytest.raises(SettingsError):
+        Shards.said("mail", "shop", 0)
+    assert len(Shards.named("mail", "shop").parts) == 8
+    assert len(Shards.named("mail", "other").parts) == len(Shards.named("news", "shop").parts) == 1
