@@ -25,9 +25,11 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, overload
 
+from redjobs.current import CurrentJob
 from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout, SettingsError
+from redjobs.jobs import JobError, NewJob
 
 logger = logging.getLogger("redjobs.hooks")
 
@@ -44,7 +46,14 @@ EVENTS: Final[tuple[str, ...]] = (
 )
 _AROUND: Final = frozenset({"enqueue", "run"})
 
+#: What is called at each event, which the decorator leaves as it is.
 F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E", bound=Callable[[NewJob], Any])
+J = TypeVar("J", bound=Callable[[CurrentJob], Any])
+S = TypeVar("S", bound=Callable[[CurrentJob, float], Any])
+X = TypeVar("X", bound=Callable[[CurrentJob, BaseException], Any])
+D = TypeVar("D", bound=Callable[[CurrentJob, JobError], Any])
+W = TypeVar("W", bound=Callable[[Any], Any])
 T = TypeVar("T")
 
 
@@ -54,6 +63,18 @@ class Hooks:
     def __init__(self) -> None:
         self._of_event: dict[str, list[Callable[..., Any]]] = {}
 
+    @overload
+    def on(self, event: Literal["enqueue"]) -> Callable[[E], E]: ...
+    @overload
+    def on(self, event: Literal["claim", "run"]) -> Callable[[J], J]: ...
+    @overload
+    def on(self, event: Literal["success"]) -> Callable[[S], S]: ...
+    @overload
+    def on(self, event: Literal["error"]) -> Callable[[X], X]: ...
+    @overload
+    def on(self, event: Literal["dead"]) -> Callable[[D], D]: ...
+    @overload
+    def on(self, event: Literal["worker_start", "worker_stop"]) -> Callable[[W], W]: ...
     def on(self, event: Event) -> Callable[[F], F]:
         """A decorator that calls a function at each event."""
 

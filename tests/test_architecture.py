@@ -20,10 +20,11 @@ PACKAGE = ROOT / "redjobs"
 #: From the lowest to the highest: imports go down only. Units of one line do not know each other.
 LAYERS = """
 errors version lua
-clock ids manyhosts hooks codec
+clock ids manyhosts codec
 settings
 keys jobs embedded
 current retry commands snapshots connect wire shards
+hooks
 registry
 calls flows
 sweeper inspector access ahead

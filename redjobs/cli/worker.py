@@ -44,6 +44,11 @@ def which_jobs(command: F) -> F:
     return command
 
 
+def _cores() -> int:
+    """How many this process may use: in a container fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def how_many(command: F) -> F:
     """The options that say with how much at a time."""
     for option in reversed(
@@ -52,7 +57,7 @@ def how_many(command: F) -> F:
                 "--processes",
                 type=click.IntRange(min=0),
                 metavar="N",
-                default=lambda: os.cpu_count() or 1,
+                default=_cores,
                 show_default="one per core",
                 help="Processes that run jobs; 0 runs them in this one, without a supervisor: "
                 "nobody kills a job that ignores its timeout.",

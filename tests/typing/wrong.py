@@ -185,5 +185,7 @@ async def async_handlers() -> None:
 def hooks() -> None:
     redjobs.on("sucess")(print)  # error
     redjobs.on("dead")("no function")  # error
+    redjobs.on("dead")(nothing)  # error
+    redjobs.on("claim")(remind)  # error
     redjobs.on()  # error
     redjobs.add_plugin()  # error

@@ -166,7 +166,7 @@ def test_a_worker_without_flags_has_the_defaults_of_its_options(started: Started
     assert started.logs == {"level": "INFO", "fmt": "text", "colour": None}
 
 
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0))
 
 #: For each option of a worker: how it is said, and what becomes of it.
 FLAGS: dict[str, tuple[tuple[str, ...], Any]] = {
