@@ -99,6 +99,11 @@ class Child:
         """Send an order."""
         self.channel.send(do=do, **more)
 
+    def dismiss(self, grace: float) -> None:
+        """Another one has its place: it is to go."""
+        self.dismissed = True
+        self.tell("stop", grace=grace)
+
     def obituary(self) -> str:
         """How it ended, in one line: the signal or exit code, and why."""
         text = ending(self.status or 0)
@@ -175,15 +180,21 @@ class Spawner:
         self._logs = logs
 
     def spawn(self, options: WorkerOptions) -> Child:
-        """Start a child; it says `ready` once it takes jobs."""
+        """Start a child; it says `ready` once it takes jobs.
+
+        Raises OSError where the system has not what it takes; then nothing of it is left.
+        """
         count = options.threads + options.concurrency
-        board, crashes = shared_file(Slots.size(count)), shared_file(0)
-        ours, theirs = socket.socketpair()
-        channel = Channel(ours)
         told = {"options": asdict(options), "server": self._server, "logs": self._logs}
-        pid = self._start(channel, told, (theirs.fileno(), board, crashes))
-        theirs.close()
-        return Child(options, pid, channel, Slots(board, count), crashes)
+        with contextlib.ExitStack() as opened:
+            board, crashes = _opened(opened, Slots.size(count)), _opened(opened, 0)
+            slots = Slots(board, count)
+            ours, theirs = socket.socketpair()
+            channel = Channel(opened.enter_context(ours))
+            with theirs:
+                pid = self._start(channel, told, (theirs.fileno(), board, crashes))
+            opened.pop_all()
+        return Child(options, pid, channel, slots, crashes)
 
     def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
         channel.send(**told)
@@ -212,6 +223,12 @@ class Spawner:
                 return
             if pid in of_pid:
                 of_pid[pid].status = status
+
+
+def _opened(files: contextlib.ExitStack, size: int) -> int:
+    fd = shared_file(size)
+    files.callback(os.close, fd)
+    return fd
 
 
 def start_module(module: str, *fds: int) -> int:

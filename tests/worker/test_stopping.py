@@ -558,6 +558,24 @@ def test_a_burst_ends_when_nothing_is_due(queue: Queue, worker: Start, runs: Run
     assert nothing_is_held(queue)
 
 
+def test_a_burst_whose_code_is_new_when_it_is_over_ends_all_the_same(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, app: App, gate: Path
+) -> None:
+    imported = tmp_path / "imported"
+    apps = ("changing_app", HANDLERS)
+    queue.enqueue(handlers.wait, str(gate))
+    process = worker(fresh=True, processes=1, burst=True, apps=apps, cwd=tmp_path)
+    runs.wait("start")
+    (tmp_path / "changing_app.py").write_text(SLOW_IMPORT.format(str(imported)))
+    process.send(signal.SIGHUP)
+    wait_until(lambda: len(process.children()) == 2)
+    gate.touch()
+    wait_until(lambda: len(process.children()) == 1)
+    imported.touch()
+    assert process.wait() == 0
+    assert runs.count("end") == 1
+
+
 def test_a_burst_says_so_when_a_job_had_to_be_killed(queue: Queue, worker: Start) -> None:
     queue.options(timeout=0.3, max_attempts=1).enqueue(handlers.sleep_for_ever)
     process = worker(processes=1, burst=True, constants={"redjobs.worker.work.HARD_SECONDS": 0.2})
