@@ -28,6 +28,8 @@ UNBORN = 0
 START_SECONDS = 60.0
 #: And after so long it hangs: it is ended, and counts as one that died at its start.
 HANG_SECONDS = 300.0
+#: Once hooks have held its claim loop up, a child gets so long to interrupt what ran too long meanwhile.
+_CATCH_UP_SECONDS = 1.0
 #: What a child that is to say where it hangs gets for that.
 WORDS_SECONDS = 1.0
 _LAST_WORDS_BYTES = 2_000
@@ -94,6 +96,10 @@ class Child:
         number = signal.SIGABRT if late < WORDS_SECONDS else signal.SIGKILL
         self.kill(f"it had not begun its work in {HANG_SECONDS:g} s", number)
         return True
+
+    def is_held_up(self, now: float) -> bool:
+        """Whether hooks keep its claim loop from interrupting jobs, or did until just now."""
+        return bool(self.slots.hooks_of) or now < self.slots.hooks_until + _CATCH_UP_SECONDS
 
     def tell(self, do: str, **more: Any) -> None:
         """Send an order."""

@@ -23,6 +23,7 @@ from redjobs.worker.link import Link
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.places import Places
 from redjobs.worker.seat import Channel
+from redjobs.worker.slots import Running
 from redjobs.worker.startup import greet
 from redjobs.worker.watch import FileWatch
 
@@ -184,10 +185,7 @@ class Supervisor:
             return
         if child.hangs_at_its_start(now):
             self._spawner.give_up(child)
-        late = _CONNECTS_SECONDS if self._care.server_is_gone else 0.0
-        running = child.slots.running()
-        overran = [job for job in running if job.kill_at is not None and now > job.kill_at + late]
-        if overran:
+        if overran := self._overran(child, now):
             child.overran = overran
             child.kill(f"job {overran[0].job_id} ignored its timeout")
         turned_at = child.slots.turned_at
@@ -195,6 +193,14 @@ class Supervisor:
             hook = child.slots.hooks_of
             why = f"its claim loop has not turned for {_WEDGED_SECONDS:g} s"
             child.kill(f"{why}: a hook of {hook} does not return" if hook else why)
+
+    def _overran(self, child: Child, now: float) -> list[Running]:
+        """The jobs that ignored their timeouts. The child is late with those while something holds it up."""
+        running = child.slots.running()
+        late = _CONNECTS_SECONDS if self._care.server_is_gone else 0.0
+        if child.is_held_up(now):
+            late = _WEDGED_SECONDS
+        return [job for job in running if job.kill_at is not None and now > job.kill_at + late]
 
     def _bury(self, child: Child) -> None:
         """A child has ended: learn why, recover its jobs, and see to its place."""
