@@ -54,8 +54,9 @@ class Child:
         self.is_ready = False
         #: Monotonic time by which it should be; None: that it is not has been said.
         self.speaks_by: float | None = self.started_at + START_SECONDS
-        #: The queues it serves, under which names. A name that lost its lease is followed by another.
+        #: The queues it serves, under which names.
         self.lanes: list[tuple[Keys, str]] = []
+        self._lapsed: set[str] = set()
         #: Why it ends: burst, recycle or told, as it said itself; '' if it said nothing.
         self.leaving = ""
         #: Why its app could not be imported.
@@ -102,8 +103,21 @@ class Child:
         return bool(self.slots.hooks_of) or now < self.slots.hooks_until + _CATCH_UP_SECONDS
 
     def tell(self, do: str, **more: Any) -> None:
-        """Send an order."""
-        self.channel.send(do=do, **more)
+        """Send an order. It may stand still, and not read: nobody waits for that."""
+        self.channel.post(do=do, **more)
+
+    def serves(self, keys: Keys, worker: str) -> None:
+        """It has registered under this name. One that it had there before has lost its lease.
+
+        What may still come to that one's list is found by a sweep, for which the child has retired it.
+        """
+        self.lanes = [lane for lane in self.lanes if lane[0] != keys] + [(keys, worker)]
+
+    def has_lapsed(self, worker: str) -> None:
+        """This name's lease is gone. A child with a free slot learns it by itself; a full one asks nobody."""
+        if worker not in self._lapsed:
+            self._lapsed.add(worker)
+            self.tell("lapsed", worker=worker)
 
     def dismiss(self, grace: float) -> None:
         """Another one has its place: it is to go."""
@@ -203,7 +217,7 @@ class Spawner:
         return Child(options, pid, channel, slots, crashes)
 
     def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
-        channel.send(**told)
+        channel.post(**told)
         return start_module("redjobs.worker.child", *fds)
 
     @property

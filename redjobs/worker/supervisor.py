@@ -131,6 +131,7 @@ class Supervisor:
         now = time.monotonic()
         self._spawner.reap(self._children)
         for child in list(self._children):
+            child.channel.push()
             for message in child.channel.receive():
                 self._hear(child, message)
             if child.status is not None:
@@ -165,7 +166,7 @@ class Supervisor:
                     child.replaces.dismiss(self._options.grace)
                 child.replaces = None
             case {"say": "lane", "queue": str() as queue, "worker": str() as worker}:
-                child.lanes.append((Keys(queue, self._options.prefix), worker))
+                child.serves(Keys(queue, self._options.prefix), worker)
             case {"say": "recycles"}:
                 child.dismissed = True
             case {"say": "fatal", "text": str() as text}:

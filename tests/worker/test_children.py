@@ -348,6 +348,24 @@ def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker
     assert after.pid != line.pid
 
 
+def test_a_child_that_does_not_listen_does_not_keep_the_supervisor_waiting(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=2)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
+    deaf, _ = process.children()
+    os.kill(deaf, signal.SIGSTOP)
+
+    def has_told_it_often() -> bool:
+        process.send(signal.SIGUSR1)
+        return process.count("quiet:") >= 500  # more than its socket has room for
+
+    wait_until(has_told_it_often, 30)
+    os.kill(deaf, signal.SIGCONT)
+    assert process.stop() == 0
+    assert process.count("died") == 0
+
+
 @pytest.mark.row(7)
 @pytest.mark.parametrize("timeout", [pytest.param(None, marks=pytest.mark.slow), 0.3])
 def test_a_worker_that_was_frozen_as_a_whole_does_not_kill_its_children_when_it_wakes(
