@@ -28,6 +28,8 @@ UNBORN = 0
 START_SECONDS = 60.0
 #: And after so long it hangs: it is ended, and counts as one that died at its start.
 HANG_SECONDS = 300.0
+#: Once hooks have held its claim loop up, a child gets so long to interrupt what ran too long meanwhile.
+_CATCH_UP_SECONDS = 1.0
 #: What a child that is to say where it hangs gets for that.
 WORDS_SECONDS = 1.0
 _LAST_WORDS_BYTES = 2_000
@@ -52,8 +54,9 @@ class Child:
         self.is_ready = False
         #: Monotonic time by which it should be; None: that it is not has been said.
         self.speaks_by: float | None = self.started_at + START_SECONDS
-        #: The queues it serves, under which names. A name that lost its lease is followed by another.
+        #: The queues it serves, under which names.
         self.lanes: list[tuple[Keys, str]] = []
+        self._lapsed: set[str] = set()
         #: Why it ends: burst, recycle or told, as it said itself; '' if it said nothing.
         self.leaving = ""
         #: Why its app could not be imported.
@@ -95,9 +98,31 @@ class Child:
         self.kill(f"it had not begun its work in {HANG_SECONDS:g} s", number)
         return True
 
+    def is_held_up(self, now: float) -> bool:
+        """Whether hooks keep its claim loop from interrupting jobs, or did until just now."""
+        return bool(self.slots.hooks_of) or now < self.slots.hooks_until + _CATCH_UP_SECONDS
+
     def tell(self, do: str, **more: Any) -> None:
-        """Send an order."""
-        self.channel.send(do=do, **more)
+        """Send an order. It may stand still, and not read: nobody waits for that."""
+        self.channel.post(do=do, **more)
+
+    def serves(self, keys: Keys, worker: str) -> None:
+        """It has registered under this name. One that it had there before has lost its lease.
+
+        What may still come to that one's list is found by a sweep, for which the child has retired it.
+        """
+        self.lanes = [lane for lane in self.lanes if lane[0] != keys] + [(keys, worker)]
+
+    def has_lapsed(self, worker: str) -> None:
+        """This name's lease is gone. A child with a free slot learns it by itself; a full one asks nobody."""
+        if worker not in self._lapsed:
+            self._lapsed.add(worker)
+            self.tell("lapsed", worker=worker)
+
+    def dismiss(self, grace: float) -> None:
+        """Another one has its place: it is to go."""
+        self.dismissed = True
+        self.tell("stop", grace=grace)
 
     def obituary(self) -> str:
         """How it ended, in one line: the signal or exit code, and why."""
@@ -175,18 +200,24 @@ class Spawner:
         self._logs = logs
 
     def spawn(self, options: WorkerOptions) -> Child:
-        """Start a child; it says `ready` once it takes jobs."""
+        """Start a child; it says `ready` once it takes jobs.
+
+        Raises OSError where the system has not what it takes; then nothing of it is left.
+        """
         count = options.threads + options.concurrency
-        board, crashes = shared_file(Slots.size(count)), shared_file(0)
-        ours, theirs = socket.socketpair()
-        channel = Channel(ours)
         told = {"options": asdict(options), "server": self._server, "logs": self._logs}
-        pid = self._start(channel, told, (theirs.fileno(), board, crashes))
-        theirs.close()
-        return Child(options, pid, channel, Slots(board, count), crashes)
+        with contextlib.ExitStack() as opened:
+            board, crashes = _opened(opened, Slots.size(count)), _opened(opened, 0)
+            slots = Slots(board, count)
+            ours, theirs = socket.socketpair()
+            channel = Channel(opened.enter_context(ours))
+            with theirs:
+                pid = self._start(channel, told, (theirs.fileno(), board, crashes))
+            opened.pop_all()
+        return Child(options, pid, channel, slots, crashes)
 
     def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
-        channel.send(**told)
+        channel.post(**told)
         return start_module("redjobs.worker.child", *fds)
 
     @property
@@ -212,6 +243,12 @@ class Spawner:
                 return
             if pid in of_pid:
                 of_pid[pid].status = status
+
+
+def _opened(files: contextlib.ExitStack, size: int) -> int:
+    fd = shared_file(size)
+    files.callback(os.close, fd)
+    return fd
 
 
 def start_module(module: str, *fds: int) -> int:

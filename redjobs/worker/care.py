@@ -74,8 +74,7 @@ class Care:
 
 
 def _tell_lapsed(children: Sequence[Child], lapsed: set[str]) -> None:
-    """A child with a free slot learns by itself that a lease is gone; one that is full asks nobody."""
     for child in children:
         for _, worker in child.lanes:
             if worker in lapsed:
-                child.tell("lapsed", worker=worker)
+                child.has_lapsed(worker)

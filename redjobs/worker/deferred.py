@@ -55,6 +55,7 @@ class Deferred:
         if self._registry.hooks.has("claim"):
             for work in works:
                 self._fire("claim", CurrentJob(work))
+            self._bench.calls_hooks("")
         self._bench.submit(works)
 
     def do(self) -> bool:
@@ -66,9 +67,9 @@ class Deferred:
         if settled:
             report.jobs(settled)
             fire_outcomes(self._registry.hooks, self._fire, settled)
+            self._bench.calls_hooks("")
         return had_any
 
     def _fire(self, event: str, *facts: Any) -> None:
         self._bench.calls_hooks(event)
         self._registry.hooks.fire(event, *facts)
-        self._bench.calls_hooks("")

@@ -86,8 +86,13 @@ class ForkSpawner(Spawner):
         # One message is one packet, so that descriptors and what they are for stay together.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         crashes = shared_file(0)
-        pid = start_module("redjobs.worker.zygote", theirs.fileno(), crashes)
-        theirs.close()
+        try:
+            with theirs:
+                pid = start_module("redjobs.worker.zygote", theirs.fileno(), crashes)
+        except OSError:
+            ours.close()
+            os.close(crashes)
+            raise
         ours.setblocking(False)
         ours.send(json.dumps({"apps": list(self._apps), "logs": self._logs}).encode())
         self._servers.append(_ForkServer(pid, ours, crashes))

@@ -62,7 +62,7 @@ class Lanes:
         #: Heartbeats and sweeps: ours where no supervisor keeps them, and leases once it is gone.
         self._upkeep = upkeep
         self._seat = seat
-        self._names = QueueNames(options, link)
+        self.names = QueueNames(options, link)
         self._order = Order(options.weights)
         self._lanes: list[Lane] = []
         self._lane_of: dict[str, Lane] = {}
@@ -101,7 +101,7 @@ class Lanes:
     def next_at(self) -> float:
         """Monotonic time when there is something to do here."""
         upkeep_at = float("inf") if self._upkeep is None else self._upkeep.next_at
-        return min(self._compare_at, self._names.refresh_at, upkeep_at)
+        return min(self._compare_at, self.names.refresh_at, upkeep_at)
 
     def answered(self, lane: Lane, reply: Any, deeds: str) -> bool:
         """Whether the server did this for a queue. One that is refused is left alone; the others go on.
@@ -160,18 +160,18 @@ class Lanes:
 
     def refresh(self) -> None:
         """Serve queues that are new. A lease comes before the first pop: a list without is nobody's."""
-        if time.monotonic() < self._names.refresh_at:
+        if time.monotonic() < self.names.refresh_at:
             return
         options = self._options
         refused = False
         try:
-            names = self._names.resolve()
+            names = self.names.resolve()
         except Unreachable as error:
             if not self._lanes:
                 raise
             # The names are on another node than the queues, which go on.
             self._outage.refused(error, "names of queues")
-            self._names.served(all_of_them=False)
+            self.names.served(all_of_them=False)
             return
         self._outage.accepted("names of queues")
         for keys in names:
@@ -188,7 +188,7 @@ class Lanes:
                 self.keys_of[keys.queue] = keys
         places = {keys.queue: place for place, keys in enumerate(names)}
         self._lanes.sort(key=lambda lane: places.get(lane.keys.queue, len(places)))
-        self._names.served(all_of_them=not refused)
+        self.names.served(all_of_them=not refused)
 
     def keep_up(self, *, ending: bool) -> None:
         """What is said to the server now and then: our lists are compared; upkeep, where it is ours."""

@@ -45,7 +45,8 @@ class Limits:
     def reached(self, *, busy: bool, due: bool) -> str:
         """Why the process should end now: burst, idle or recycle; '' to go on.
 
-        `busy`: a job is running. `due`: there may be a job to take, which a look will tell.
+        `busy`: a job is running, or nobody can say what there is to do. `due`: there may be a job to
+        take, which a look will tell.
         """
         now = time.monotonic()
         if self._slots is not None:

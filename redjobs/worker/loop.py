@@ -114,8 +114,9 @@ class ClaimLoop:
         """A burst that is over, a worker idle for too long, a process that is due for replacement."""
         if self._course.ending:
             return
-        # In this order: what is over meanwhile is seen, though it does not run any more.
-        busy = self._deferred.busy()
+        # In this order: what is over meanwhile is seen, though it does not run any more. Where nobody
+        # knows what there is to do, a burst has not begun, and that is no idleness.
+        busy = self._deferred.busy() or self._outage.is_down or not self._lanes.names.are_served
         due = bool(self._unsettled) or self._bench.has_done or any(lane.is_due for lane in self._lanes)
         if why := self._limits.reached(busy=busy, due=due):
             self.leaving = why

@@ -39,6 +39,8 @@ class QueueNames:
         self._options = options
         self._link = link
         self._refresh_at = 0.0
+        #: Whether all of the queues that match are served, as far as anybody could say lately.
+        self.are_served = False
 
     @property
     def refresh_at(self) -> float:
@@ -47,11 +49,13 @@ class QueueNames:
 
     def served(self, *, all_of_them: bool) -> None:
         """What `resolve` named last is served now; where not all of it is, it is asked again soon."""
+        self.are_served = all_of_them
         settled = all_of_them and not any(map(is_pattern, self._options.queues))
         self._refresh_at = time.monotonic() + (_SHARDS_SECONDS if settled else _REFRESH_SECONDS)
 
     def resolve(self) -> list[Keys]:
         """The queues now, in one round trip; those that are sharded with their shards."""
+        self.are_served = False
         wanted, prefix = self._options.queues, self._options.prefix
         members: list[bytes] = self._link.ask(queues_key(prefix), "SMEMBERS", queues_key(prefix))
         known = {raw.decode() for raw in members if _is_name(raw)}

@@ -1,8 +1,8 @@
 """A child's place at its supervisor: messages both ways, and the board that both see.
 
-Messages are JSON, one per line. From the supervisor: `stop` (grace), `quiet`, `dump`. From the
-child: `imported` (files of the app), `ready`, `lane` (queue, worker), `fatal` (text), `leaving`
-(why, failed).
+Messages are JSON, one per line. From the supervisor: `stop` (grace), `quiet`, `dump`, `lapsed`
+(worker). From the child: `imported` (files of the app), `ready`, `lane` (queue, worker), `recycles`,
+`fatal` (text), `leaving` (why, failed).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 
 from redjobs.worker.slots import Slots
 
+#: A child that has left so many bytes unread does not get more: it is ended soon, for doing nothing.
+_MOST_UNSENT = 65_536
+
 
 class Channel:
     """Messages over a socket, without blocking the reader."""
@@ -22,6 +25,7 @@ class Channel:
         self._socket = sock
         self._socket.setblocking(False)
         self._partial = b""
+        self._unsent = bytearray()
         #: The other side is gone.
         self.closed = False
 
@@ -30,12 +34,24 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, **message: Any) -> None:
-        """Send a message; lost if the other side is gone."""
+        """Send a message, and wait until there is room for it; lost if the other side is gone."""
         with contextlib.suppress(OSError):
             self._socket.setblocking(True)
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         with contextlib.suppress(OSError):
             self._socket.setblocking(False)
+
+    def post(self, **message: Any) -> None:
+        """Send a message, what there is no room for by `push`. Who posts does not `send`."""
+        if len(self._unsent) < _MOST_UNSENT:
+            self._unsent += json.dumps(message).encode() + b"\n"
+        self.push()
+
+    def push(self) -> None:
+        """Send what there was no room for, as the other side did not read."""
+        with contextlib.suppress(OSError):
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
 
     def receive(self) -> list[dict[str, Any]]:
         """The messages that have come; sets `closed` once the other side is gone."""

@@ -5,11 +5,11 @@ ends a child whose job ignores its limit. Times are of the system-wide monotonic
 
 Layout, in words of eight bytes: the claim loop's last turn, its last answer from the server (two
 doubles), how many jobs have failed, of which event it calls hooks (0: of none), since when it had
-nothing to do (a double; 0: it has). Then one slot per thread and coroutine: job id (64 bytes, the
-first is 0: free), started_at, kill_at (0: no limit; two doubles), and what then becomes of the job:
-retry after so many ms, or -1: bury. A word is written at once, so whoever looks in the middle of it
-sees the old one or the new one: `struct` would write it byte by byte, and half a moment looks like
-one that is long over.
+nothing to do (a double; 0: it has), until when hooks held it up last (a double). Then one slot per
+thread and coroutine: job id (64 bytes, the first is 0: free), started_at, kill_at (0: no limit; two
+doubles), and what then becomes of the job: retry after so many ms, or -1: bury. A word is written at
+once, so whoever looks in the middle of it sees the old one or the new one: `struct` would write it
+byte by byte, and half a moment looks like one that is long over.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from typing import Final
 from redjobs.hooks import EVENTS
 
 _WORD: Final = 8
-_HEADER_WORDS: Final = 5
+_HEADER_WORDS: Final = 6
 _ID_BYTES: Final = 64
 _SLOT_WORDS: Final = _ID_BYTES // _WORD + 3
+
+#: Hooks that take no longer hold nobody up: it is less than what a job gets to clean up.
+_HELD_UP_SECONDS: Final = 0.1
 
 #: `Running.delay_ms` where no retry is left.
 BURY: Final = -1
@@ -62,6 +65,7 @@ class Slots:
         self.fd = fd
         self.count = count
         self._memory = mmap.mmap(fd, self.size(count))
+        self._hooks_since = 0.0
         whole = memoryview(self._memory)
         self._moments, self._numbers = whole.cast("d"), whole.cast("q")
         #: Of each slot: the first byte of its id, and the first word behind it.
@@ -82,6 +86,11 @@ class Slots:
 
     def calls_hooks(self, event: str) -> None:
         """The claim loop calls the hooks of this event; '': it does not any more."""
+        now = time.monotonic()
+        if not self._numbers[3]:
+            self._hooks_since = now
+        elif not event and now > self._hooks_since + _HELD_UP_SECONDS:
+            self._moments[5] = now  # first: whoever sees that it is over is to see that it just was not
         self._numbers[3] = EVENTS.index(event) + 1 if event else 0
 
     def rests(self, since: float) -> None:
@@ -137,6 +146,11 @@ class Slots:
         """Of which event the claim loop calls hooks; '': it does not."""
         number = self._numbers[3]
         return EVENTS[number - 1] if number else ""
+
+    @property
+    def hooks_until(self) -> float:
+        """Until when hooks kept the claim loop from looking at what runs, where that took long."""
+        return float(self._moments[5])
 
     def running(self) -> list[Running]:
         """What runs there now."""

@@ -9,21 +9,21 @@ import logging
 import signal
 import socket
 import time
-from collections import deque
-from dataclasses import dataclass, replace
 from typing import Any
 
 from redjobs import connect
 from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
-from redjobs.worker.brood import Child, Deaths, Spawner, idle_since
+from redjobs.worker.brood import Child, Spawner, idle_since
 from redjobs.worker.care import Care
 from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import Health
 from redjobs.worker.link import Link
 from redjobs.worker.options import WorkerOptions
+from redjobs.worker.places import Places
 from redjobs.worker.seat import Channel
+from redjobs.worker.slots import Running
 from redjobs.worker.startup import greet
 from redjobs.worker.watch import FileWatch
 
@@ -55,19 +55,6 @@ _SIGNALS = (
 )
 
 
-@dataclass(slots=True)
-class Pool:
-    """Children that do the same."""
-
-    options: WorkerOptions
-    wanted: int
-
-    def missing(self, children: list[Child]) -> int:
-        """How many more are wanted than there are."""
-        ours = [child for child in children if child.options is self.options]
-        return self.wanted - sum(not child.dismissed and child.replaces is None for child in ours)
-
-
 class Supervisor:
     """Keeps its children running until it is told to stop, or they have ended by themselves.
 
@@ -77,25 +64,18 @@ class Supervisor:
     def __init__(self, server: Server, options: WorkerOptions, logs: dict[str, Any]) -> None:
         self._server = server
         self._options = options
-        # One that has nothing to do while others are busy is no reason to leave: all of them decide that.
-        shared = replace(options, max_idle=None)
-        self._pools = [Pool(replace(shared, queues=queues), count) for queues, count in options.pools] or [
-            Pool(shared, options.processes)
-        ]
         self._link = Link(connect.connect_worker(server))
         self._spawner = ForkSpawner(server, logs, options.apps) if options.preload else Spawner(server, logs)
         self._care = Care(options, self._link)
         self._files = FileWatch()
-        self._children: list[Child] = []
-        #: Children that are to be replaced one by one, for a reload.
-        self._outdated: deque[Child] = deque()
-        self._deaths = Deaths()
+        self._places = Places(options, self._spawner)
+        self._children = self._places.children
         self._false_starts = 0
         self._stop_at: float | None = None
         #: Monotonic time from which children are held to their limits again.
         self._fair_at = 0.0
         self._stops = 0
-        self._was_ready = self._is_quiet = False
+        self._was_ready = False
         self._failed_jobs = 0
         self._health = Health(options)
         self._watchdog = notify.Watchdog()
@@ -111,7 +91,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._link.wake_fileno(), warn_on_full_buffer=False)
         greet(self._server, self._options)
         self._health.serve()
-        self._spawn_missing()
+        self._places.fill()
         while True:
             self._watchdog.turned()
             self._look()
@@ -130,7 +110,7 @@ class Supervisor:
 
     @property
     def _is_wanted(self) -> bool:
-        return self._stop_at is None and any(pool.wanted for pool in self._pools)
+        return self._stop_at is None and self._places.wanted > 0
 
     def _rest(self, readable: list[Channel | socket.socket]) -> None:
         """Sleep until there is something to do or to hear."""
@@ -151,25 +131,28 @@ class Supervisor:
         now = time.monotonic()
         self._spawner.reap(self._children)
         for child in list(self._children):
+            child.channel.push()
             for message in child.channel.receive():
                 self._hear(child, message)
             if child.status is not None:
-                self._children.remove(child)
                 self._bury(child)
             else:
                 self._check(child, now)
         stopping = self._stop_at is not None
         self._health.judge(self._children, server_is_gone=self._care.server_is_gone, stopping=stopping)
-        idle = self._options.max_idle
-        if idle is not None and not stopping and idle_since(self._children) <= now - idle:
-            logger.info("stops: there was nothing to do for %g s", idle)
-            self._stop(self._options.grace)
+        if not stopping and not self._care.server_is_gone:
+            self._leave_if_idle(now)
         if self._stop_at is None:
             if self._options.reload and self._files.changed():
                 logger.info("a file has changed: restarts the children")
-                self._reload()
-            self._spawn_missing()
-            self._replace_outdated()
+                self._places.renew()
+            self._places.fill()
+
+    def _leave_if_idle(self, now: float) -> None:
+        idle = self._options.max_idle
+        if idle is not None and idle_since(self._children) <= now - idle:
+            logger.info("stops: there was nothing to do for %g s", idle)
+            self._stop(self._options.grace)
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:
         match message:
@@ -180,10 +163,10 @@ class Supervisor:
                 self._false_starts = 0
                 notify.ready()
                 if child.replaces is not None and self._stop_at is None:
-                    self._dismiss(child.replaces)
+                    child.replaces.dismiss(self._options.grace)
                 child.replaces = None
             case {"say": "lane", "queue": str() as queue, "worker": str() as worker}:
-                child.lanes.append((Keys(queue, self._options.prefix), worker))
+                child.serves(Keys(queue, self._options.prefix), worker)
             case {"say": "recycles"}:
                 child.dismissed = True
             case {"say": "fatal", "text": str() as text}:
@@ -203,10 +186,7 @@ class Supervisor:
             return
         if child.hangs_at_its_start(now):
             self._spawner.give_up(child)
-        late = _CONNECTS_SECONDS if self._care.server_is_gone else 0.0
-        running = child.slots.running()
-        overran = [job for job in running if job.kill_at is not None and now > job.kill_at + late]
-        if overran:
+        if overran := self._overran(child, now):
             child.overran = overran
             child.kill(f"job {overran[0].job_id} ignored its timeout")
         turned_at = child.slots.turned_at
@@ -215,23 +195,27 @@ class Supervisor:
             why = f"its claim loop has not turned for {_WEDGED_SECONDS:g} s"
             child.kill(f"{why}: a hook of {hook} does not return" if hook else why)
 
+    def _overran(self, child: Child, now: float) -> list[Running]:
+        """The jobs that ignored their timeouts. The child is late with those while something holds it up."""
+        running = child.slots.running()
+        late = _CONNECTS_SECONDS if self._care.server_is_gone else 0.0
+        if child.is_held_up(now):
+            late = _WEDGED_SECONDS
+        return [job for job in running if job.kill_at is not None and now > job.kill_at + late]
+
     def _bury(self, child: Child) -> None:
         """A child has ended: learn why, recover its jobs, and see to its place."""
         running = child.slots.running()
-        for heir in self._children:
-            if heir.replaces is child:
-                heir.replaces = None
         stopping = self._stop_at is not None
         # One that was not ready yet, and is told to stop by whoever told us, has nothing to clear up.
         is_clean = (child.status == 0 and bool(child.leaving)) or (stopping and not child.is_ready)
+        self._places.vacate(child, done=is_clean and child.leaving == "burst")
         if not is_clean:
             # Where we killed it, we know the culprit, a job or a hook: its neighbours are not.
             charge = not child.overran and not (child.killed_for and (stopping or child.slots.hooks_of))
             self._care.salvage.add(child, running, charge=charge)
             self._failed_jobs += child.slots.failed_jobs + len(child.overran)
             self._mourn(child)
-        elif child.leaving == "burst":
-            next(pool for pool in self._pools if pool.options is child.options).wanted -= 1
         child.close()
 
     def _mourn(self, child: Child) -> None:
@@ -247,45 +231,14 @@ class Supervisor:
             self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
         if child.replaces is not None:
             logger.error("the reload is given up: the old children go on")
-            self._outdated.clear()
-        self._deaths.count(children=sum(pool.wanted for pool in self._pools))
+            self._places.leave_as_they_are()
+        self._places.died()
 
     def _give_up(self, why: str, code: int = 1) -> None:
         if why:
             logger.critical("stops: %s", why)
         self._exit_code = self._exit_code or code
         self._stop(0)
-
-    def _spawn_missing(self) -> None:
-        if time.monotonic() < self._deaths.next_birth_at:
-            return
-        for pool in self._pools:
-            for _ in range(pool.missing(self._children)):
-                self._spawn(pool.options)
-
-    def _spawn(self, options: WorkerOptions) -> Child:
-        child = self._spawner.spawn(options)
-        if self._is_quiet:
-            child.tell("quiet")
-        self._children.append(child)
-        return child
-
-    # Reload --------------------------------------------------------------------------------
-
-    def _reload(self) -> None:
-        """New code: replace the children one by one."""
-        self._spawner.renew()
-        self._outdated = deque(child for child in self._children if not child.dismissed)
-
-    def _replace_outdated(self) -> None:
-        if self._outdated and not any(child.replaces for child in self._children):
-            old = self._outdated.popleft()
-            if old in self._children and not old.dismissed:
-                self._spawn(old.options).replaces = old
-
-    def _dismiss(self, child: Child) -> None:
-        child.dismissed = True
-        child.tell("stop", grace=self._options.grace)
 
     # What it is told -----------------------------------------------------------------------
 
@@ -299,10 +252,10 @@ class Supervisor:
                 self._stop(grace)
             elif number == signal.SIGHUP:
                 logger.info("SIGHUP: replaces the children one by one")
-                self._reload()
+                self._places.renew()
             elif number in (signal.SIGTSTP, signal.SIGUSR1):
                 logger.info("quiet: finishes what runs, claims no more")
-                self._is_quiet = True
+                self._places.is_quiet = True
                 self._tell_all("quiet")
             elif number == signal.SIGTTIN:
                 self._tell_all("dump")

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import redis
 
@@ -25,6 +26,11 @@ from redjobs.worker.station import Surroundings
 from redjobs.worker.upkeep import OwnLeases, Upkeep
 
 logger = logging.getLogger("redjobs.worker")
+
+#: Where handlers are left behind, the hooks of `worker_stop` have so long, and each output that is flushed.
+#: All in all it is less than what a supervisor leaves a child for its farewell.
+_HOOKS_SECONDS = 0.5
+_FLUSH_SECONDS = 0.2
 
 
 class Worker:
@@ -95,13 +101,18 @@ class Worker:
             self._error = error
         finally:
             if self._loop.abandoned:
-                # A handler that ignores its interrupt holds its thread; its job was given back.
-                logger.warning("did not stop and given back: %s", counted(len(self._loop.abandoned), "job"))
-                if self._seat is not None:
-                    self._seat.leave(self.leaving, self._loop.failed_jobs)
-                logging.shutdown()
-                os._exit(0)
+                self._leave_behind(len(self._loop.abandoned))
             self._bench.stop()
+
+    def _leave_behind(self, jobs: int) -> NoReturn:
+        """End the process: handlers that ignore their interrupts hold its threads."""
+        logger.warning("did not stop and given back: %s", counted(jobs, "job"))
+        if self._seat is not None:
+            self._seat.leave(self.leaving, self._loop.failed_jobs)
+        _do_within(_HOOKS_SECONDS, lambda: self._hooks.fire("worker_stop", self))
+        for flush in (sys.stdout.flush, sys.stderr.flush, logging.shutdown):
+            _do_within(_FLUSH_SECONDS, flush)
+        os._exit(0)
 
     # What it is told -----------------------------------------------------------------------
 
@@ -164,6 +175,18 @@ class Worker:
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _do_within(seconds: float, do: Callable[[], None]) -> None:
+    """Do this, and wait no longer for it: who was left behind may hold a lock that it needs."""
+
+    def last() -> None:
+        with contextlib.suppress(Exception):
+            do()
+
+    thread = threading.Thread(target=last, name="redjobs-last", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import io
 import logging
 import multiprocessing
 import os
@@ -497,6 +498,22 @@ def refuse_to_stop(gate: str, text: str = "") -> None:
         except BaseException as asked:
             note("ignored", type(asked).__name__)
     note("end", text)
+
+
+def print_and_refuse_to_stop(gate: str) -> None:
+    """What it prints stands in a buffer yet when its process ends."""
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(write_through=False)  # whatever $PYTHONUNBUFFERED says
+    print("printed by a job")
+    refuse_to_stop(gate)
+
+
+def print_into_a_full_pipe(kept: list[int]) -> None:
+    """Nobody reads what it prints: its thread waits in there, and holds the lock of the buffer."""
+    kept += os.pipe()
+    os.dup2(kept[1], 1)
+    note("start")
+    print("x" * 1_000_000, flush=True)
 
 
 def spin(text: str = "") -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -188,6 +190,25 @@ def test_children_that_die_at_their_start_end_the_worker(queue: Queue, worker: S
     assert process.count("stops: 3 children in a row died at their start") == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there a process's limits can be changed by others")
+def test_a_child_that_cannot_be_started_ends_nobody_and_is_started_later(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=2)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
+    limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))  # it has more of them open
+    os.kill(process.children()[0], signal.SIGKILL)
+    process.says("ERROR", "cannot start a child: Too many open files")
+    queue.enqueue(handlers.record, "meanwhile")
+    runs.wait("end", "meanwhile")
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+    process.says("children can be started again")
+    wait_until(lambda: len(process.children()) == 2)
+    assert process.count("cannot start a child") == 1
+    assert process.stop() == 0
+
+
 @pytest.mark.parametrize("preload", [False, True])
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -325,6 +346,24 @@ def test_a_child_whose_claim_loop_does_not_turn_is_replaced(queue: Queue, worker
     queue.enqueue(handlers.record, "after")
     (after,) = runs.wait("end", "after")
     assert after.pid != line.pid
+
+
+def test_a_child_that_does_not_listen_does_not_keep_the_supervisor_waiting(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=2)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
+    deaf, _ = process.children()
+    os.kill(deaf, signal.SIGSTOP)
+
+    def has_told_it_often() -> bool:
+        process.send(signal.SIGUSR1)
+        return process.count("quiet:") >= 500  # more than its socket has room for
+
+    wait_until(has_told_it_often, 30)
+    os.kill(deaf, signal.SIGCONT)
+    assert process.stop() == 0
+    assert process.count("died") == 0
 
 
 @pytest.mark.row(7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ from tests.worker.handlers import *
 def hangs(*facts):
     while not Path("gate").exists():
         time.sleep(0.01)
+"""
+
+SLOW_OUTCOME = """
+from pathlib import Path
+import redjobs
+from tests.worker.handlers import *
+
+@redjobs.on("success")
+def tells_slowly(job, seconds):
+    Path("came").touch()
+    wait_for({!r})
 """
 
 BROKEN_HOOKS = """
@@ -138,6 +150,45 @@ def test_a_reload_waits_for_the_hooks_of_the_new_code(
     queue.enqueue(handlers.record, "after")
     assert runs.wait("end", "after")[0].pid != old.pid
     assert process.count("died") == 0
+    assert process.stop() == 0
+
+
+def test_a_job_whose_timeout_ends_during_a_slow_hook_is_interrupted_after_it(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, gate: Path
+) -> None:
+    (tmp_path / "slow_outcome.py").write_text(SLOW_OUTCOME.format(str(gate)))
+    apps = ("tests.worker.handlers", "slow_outcome")
+    process = worker(fresh=True, processes=1, threads=3, apps=apps, cwd=tmp_path)
+    queue.enqueue(handlers.wait, str(tmp_path / "of neighbour"), "neighbour")
+    queue.options(timeout=1, max_attempts=1).enqueue(handlers.clean_up, str(tmp_path / "never"))
+    runs.wait("start", times=2)
+    queue.enqueue(handlers.record)
+    wait_until((tmp_path / "came").exists)
+    over_at = time.monotonic() + 2.5  # a second more than its process gets for it
+    wait_until(lambda: time.monotonic() > over_at)
+    gate.touch()
+    runs.wait("cleanup", "JobTimeout")
+    (tmp_path / "of neighbour").touch()
+    runs.wait("end", "neighbour")
+    assert runs.count("start", "neighbour") == 1
+    assert process.count("died") == 0
+    assert process.stop() == 0
+
+
+def test_a_job_that_ignores_its_timeout_is_killed_though_hooks_are_called_all_the_time(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, gate: Path
+) -> None:
+    gate.touch()
+    (tmp_path / "slow_outcome.py").write_text(SLOW_OUTCOME.format(str(gate)))
+    apps = ("tests.worker.handlers", "slow_outcome")
+    process = worker(fresh=True, processes=1, threads=2, apps=apps, cwd=tmp_path)
+    queue.options(timeout=0.5, max_attempts=1).enqueue(handlers.sleep_for_ever)
+
+    def goes_on() -> int:
+        queue.enqueue(handlers.record)
+        return process.count("died", "ignored its timeout")
+
+    wait_until(goes_on)
     assert process.stop() == 0
 
 

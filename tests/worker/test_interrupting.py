@@ -256,5 +256,5 @@ def test_a_cancelled_job_that_fails_before_its_worker_hears_of_it_does_not_run_a
     gate.touch()
     wait_until(lambda: is_gone(queue, job.id))
     assert runs.count("end", job_id=job.id) == 0
-    assert process.count("cancelled") == 1
+    process.says("cancelled")  # a moment after the server knows it
     assert queue.options(key="once").enqueue(handlers.record).created

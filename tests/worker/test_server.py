@@ -219,6 +219,43 @@ def test_a_worker_that_finds_no_server_says_so_once_and_waits_for_it(
 
 
 @pytest.mark.row(16)
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_burst_that_finds_no_server_waits_for_it_and_does_its_work(
+    phoenix: Phoenix, worker: Start, runs: Runs, processes: int
+) -> None:
+    queue = Queue(url=phoenix.server.url)
+    queue.enqueue(handlers.record)
+    phoenix.kill()
+    process = worker(url=phoenix.server.url, processes=processes, burst=True)
+    process.says("the server is gone", times=processes + 1)
+    phoenix.rise()
+    assert process.wait() == 0
+    assert runs.count("end") == 1
+    queue.close()
+
+
+@pytest.mark.row(16)
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_server_that_is_gone_is_no_idleness(
+    phoenix: Phoenix, worker: Start, runs: Runs, processes: int
+) -> None:
+    queue = Queue(url=phoenix.server.url)
+    process = worker(url=phoenix.server.url, processes=processes, max_idle=1.5)
+    queue.enqueue(handlers.record, "before")
+    runs.wait("end", "before")
+    phoenix.kill()
+    process.says("the server is gone")
+    at = time.monotonic()
+    wait_until(lambda: time.monotonic() > at + 2.5)
+    assert process.is_running
+    phoenix.rise()
+    queue.enqueue(handlers.record, "after")
+    runs.wait("end", "after")
+    assert process.wait() == 0
+    queue.close()
+
+
+@pytest.mark.row(16)
 def test_a_long_job_outlives_the_servers_absence(
     phoenix: Phoenix, worker: Start, runs: Runs, gate: Path
 ) -> None:
@@ -426,6 +463,19 @@ def test_a_key_of_a_wrong_type_is_named_once_and_harms_no_other_queue(
     bad.enqueue(handlers.record, "after")
     runs.wait("end", "after")
     bad.close()
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_burst_whose_queue_is_refused_is_not_over(
+    queue: Queue, worker: Start, runs: Runs, redis_client: redis.Redis, processes: int
+) -> None:
+    queue.enqueue(handlers.record)
+    redis_client.set(queue.keys.workers, "no set")
+    process = worker(processes=processes, burst=True)
+    process.says("the server refuses a command", "heartbeats of default")
+    redis_client.delete(queue.keys.workers)
+    assert process.wait() == 0
+    assert runs.count("end") == 1
 
 
 @pytest.mark.row(26)

@@ -117,6 +117,47 @@ def test_who_ignores_even_that_is_given_back_all_the_same(
     assert nothing_is_held(queue)
 
 
+LAST_WORDS = """
+import time
+import redjobs
+from tests.worker.handlers import *
+
+@redjobs.on("worker_stop")
+def says_goodbye(worker):
+    print("printed by a hook")
+    time.sleep({})
+"""
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_what_was_printed_beside_one_who_does_not_stop_is_not_lost(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, tmp_path: Path, processes: int
+) -> None:
+    (tmp_path / "last_words.py").write_text(LAST_WORDS.format(0))
+    apps = (HANDLERS, "last_words")
+    process = worker(fresh=True, processes=processes, grace=0.2, apps=apps, cwd=tmp_path)
+    job = queue.enqueue(handlers.print_and_refuse_to_stop, str(gate))
+    runs.wait("start")
+    assert process.stop() == 0
+    assert ready(queue) == [job.id]
+    assert process.count("printed by a job") == 1
+    assert process.count("printed by a hook") == 1
+
+
+@pytest.mark.parametrize("processes", SHAPES)
+def test_nor_does_a_worker_wait_for_ever_for_its_output_and_its_hooks(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, processes: int
+) -> None:
+    (tmp_path / "last_words.py").write_text(LAST_WORDS.format(60))
+    apps = (HANDLERS, "last_words")
+    process = worker(fresh=True, processes=processes, threads=2, grace=0.2, apps=apps, cwd=tmp_path)
+    job = queue.enqueue(handlers.print_into_a_full_pipe, [])
+    runs.wait("start")
+    assert process.stop() == 0
+    assert ready(queue) == [job.id]
+    assert process.count("died") == 0
+
+
 @pytest.mark.row(6)
 @pytest.mark.parametrize(
     "handler", [handlers.spin, pytest.param(handlers.hold_the_interpreter, marks=pytest.mark.slow)]
@@ -556,6 +597,24 @@ def test_a_burst_ends_when_nothing_is_due(queue: Queue, worker: Start, runs: Run
     assert worker(processes=processes, burst=True).wait() == 0
     assert sorted(runs.texts(), key=int) == [str(number) for number in range(50)]
     assert nothing_is_held(queue)
+
+
+def test_a_burst_whose_code_is_new_when_it_is_over_ends_all_the_same(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, app: App, gate: Path
+) -> None:
+    imported = tmp_path / "imported"
+    apps = ("changing_app", HANDLERS)
+    queue.enqueue(handlers.wait, str(gate))
+    process = worker(fresh=True, processes=1, burst=True, apps=apps, cwd=tmp_path)
+    runs.wait("start")
+    (tmp_path / "changing_app.py").write_text(SLOW_IMPORT.format(str(imported)))
+    process.send(signal.SIGHUP)
+    wait_until(lambda: len(process.children()) == 2)
+    gate.touch()
+    wait_until(lambda: len(process.children()) == 1)
+    imported.touch()
+    assert process.wait() == 0
+    assert runs.count("end") == 1
 
 
 def test_a_burst_says_so_when_a_job_had_to_be_killed(queue: Queue, worker: Start) -> None:
