@@ -119,10 +119,10 @@ class Child:
             self._lapsed.add(worker)
             self.tell("lapsed", worker=worker)
 
-    def dismiss(self, grace: float) -> None:
-        """Another one has its place: it is to go."""
+    def dismiss(self) -> None:
+        """Another one has its place: it is to go, once nothing runs there."""
         self.dismissed = True
-        self.tell("stop", grace=grace)
+        self.tell("stop", grace=float("inf"))
 
     def obituary(self) -> str:
         """How it ended, in one line: the signal or exit code, and why."""

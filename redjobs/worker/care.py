@@ -35,6 +35,13 @@ class Care:
         return self._outage.is_down
 
     @property
+    def server_is(self) -> str:
+        """there, gone, or refuses: where it takes no heartbeats, nothing can be claimed."""
+        if self._outage.is_down:
+            return "gone"
+        return "refuses" if self._outage.refuses("heartbeats") else "there"
+
+    @property
     def next_at(self) -> float:
         """Monotonic time when there is something to do."""
         return max(self._again_at, min(self._upkeep.next_at, self.salvage.next_at))

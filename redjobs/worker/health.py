@@ -72,8 +72,10 @@ class Health:
             self._server = serve_health(host, port, lambda: self._judged)
             logger.info("health checks on http://%s:%d/", *self._server.server_address[:2])
 
-    def judge(self, children: Sequence[Child], *, server_is_gone: bool, stopping: bool) -> None:
+    def judge(self, children: Sequence[Child], *, server: str, stopping: bool) -> None:
         """Healthy: there are children at work, and each has just heard from the server.
+
+        `server`: there, gone or refuses. `stopping`, or quiet: no more is claimed.
 
         One that is being replaced or imports the app beside others does not count, unless that takes long.
         """
@@ -82,8 +84,8 @@ class Health:
         at_work = [child for child in present if child.is_ready or now - child.started_at > START_SECONDS]
         silent = [child.pid for child in at_work if now - child.slots.answered_at > FRESH_SECONDS]
         self._judged = {
-            "healthy": bool(at_work) and not (silent or server_is_gone or stopping),
-            "server": "gone" if server_is_gone else "there",
+            "healthy": bool(at_work) and server == "there" and not (silent or stopping),
+            "server": server,
             "children": len(present),
             "silent": silent,
             "stopping": stopping,

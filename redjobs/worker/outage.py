@@ -54,6 +54,10 @@ class Outage:
         self._refusals[what] = text
         return self._pause(what)
 
+    def refuses(self, what: str) -> bool:
+        """Whether something of this kind is refused now."""
+        return any(each.startswith(what) for each in self._refusals)
+
     def accepted(self, what: str) -> None:
         """What was refused is not any more."""
         if what in self._refusals:

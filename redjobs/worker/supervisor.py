@@ -15,7 +15,7 @@ from redjobs import connect
 from redjobs.keys import Keys
 from redjobs.settings import Server
 from redjobs.worker import notify
-from redjobs.worker.brood import Child, Spawner, idle_since
+from redjobs.worker.brood import CANNOT_IMPORT, Child, Spawner, idle_since
 from redjobs.worker.care import Care
 from redjobs.worker.forks import ForkSpawner
 from redjobs.worker.health import Health
@@ -139,7 +139,9 @@ class Supervisor:
             else:
                 self._check(child, now)
         stopping = self._stop_at is not None
-        self._health.judge(self._children, server_is_gone=self._care.server_is_gone, stopping=stopping)
+        self._health.judge(
+            self._children, server=self._care.server_is, stopping=stopping or self._places.is_quiet
+        )
         if not stopping and not self._care.server_is_gone:
             self._leave_if_idle(now)
         if self._stop_at is None:
@@ -163,7 +165,7 @@ class Supervisor:
                 self._false_starts = 0
                 notify.ready()
                 if child.replaces is not None and self._stop_at is None:
-                    child.replaces.dismiss(self._options.grace)
+                    child.replaces.dismiss()
                 child.replaces = None
             case {"say": "lane", "queue": str() as queue, "worker": str() as worker}:
                 child.serves(Keys(queue, self._options.prefix), worker)
@@ -222,13 +224,14 @@ class Supervisor:
         if child.fatal:
             logger.error("the app cannot be imported:\n%s", child.fatal.rstrip())
             if not self._was_ready:
-                self._give_up("", code=2)
+                self._give_up("", code=CANNOT_IMPORT)
         else:
             words = child.last_words()
             logger.error("%s died: %s%s", child.name, child.obituary(), words and "\n" + words)
         self._false_starts += not (child.is_ready or child.is_blameless)
-        if self._false_starts >= _MOST_FALSE_STARTS and not self._was_ready:
-            self._give_up(f"{_MOST_FALSE_STARTS} children in a row died at their start")
+        if self._false_starts >= _MOST_FALSE_STARTS and not any(each.is_ready for each in self._children):
+            why = f"{_MOST_FALSE_STARTS} children in a row died at their start"
+            self._give_up(why, code=CANNOT_IMPORT if child.fatal else 1)
         if child.replaces is not None:
             logger.error("the reload is given up: the old children go on")
             self._places.leave_as_they_are()

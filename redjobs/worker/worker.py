@@ -59,6 +59,8 @@ class Worker:
         self._loop = ClaimLoop(options, registry, self._link, self._bench, upkeep, seat)
         if seat is not None:
             self._link.watch(seat.channel)
+        # A terminal that is closed ends it; a supervisor takes that as a wish for new code.
+        self._stop_signals = _STOPS if seat is not None else (*_STOPS, signal.SIGHUP)
         self._stops = 0
         self._error: BaseException | None = None
 
@@ -118,7 +120,7 @@ class Worker:
 
     def _obey(self, messages: bytes) -> None:
         for number in messages:
-            if number in _STOPS:
+            if number in self._stop_signals:
                 self._told_to_stop(signal.Signals(number).name)
             elif number == signal.SIGTTIN:
                 dump_threads()
@@ -159,7 +161,7 @@ class Worker:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Signals wake the claim thread with their number, at once, whatever a handler is doing."""
-        numbers = {*_STOPS, *_QUIETS, signal.SIGTTIN}
+        numbers = {*self._stop_signals, *_QUIETS, signal.SIGTTIN}
         if self._seat is not None:
             # Ctrl-C and a terminal that is closed reach a supervisor's children too; they wait for its word.
             numbers |= {signal.SIGHUP}

@@ -186,6 +186,27 @@ def test_a_worker_that_stops_is_not_healthy(worker: Start, queue: Queue, gate: P
     assert process.wait() == 0
 
 
+def test_a_quiet_worker_is_not_healthy_and_lives(worker: Start) -> None:
+    process = worker(processes=1, health_port=0)
+    port = wait_until(lambda: port_of(process.log))
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy")
+    process.send(signal.SIGUSR1)
+    wait_until(lambda: health(port)[0] == 503, description="it claims no more")
+    assert health(port, "/live")[0] == 200
+
+
+def test_a_worker_whose_server_takes_no_writes_is_not_healthy(worker: Start, queue: Queue) -> None:
+    server: Any = queue.redis
+    process = worker(processes=1, health_port=0, lease=2.0)
+    port = wait_until(lambda: port_of(process.log))
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy")
+    server.replicaof("127.0.0.1", "1")
+    wait_until(lambda: health(port)[1].get("server") == "refuses", description="it is refused")
+    assert health(port)[0] == 503
+    server.replicaof("NO", "ONE")
+    wait_until(lambda: health(port)[0] == 200, description="it is healthy again")
+
+
 def test_a_worker_whose_server_is_gone_lives_and_can_claim_nothing(
     worker: Start, queue: Queue, gate: Path, runs: Runs, proxy: Proxy
 ) -> None:

@@ -479,6 +479,45 @@ def test_a_file_that_changes_reloads_where_that_was_asked_for(
     wait_until(lambda: ask() == "new")
 
 
+def test_a_reload_interrupts_no_job(
+    queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask, gate: Path, runs: Runs
+) -> None:
+    apps = ("changing_app", HANDLERS)
+    process = worker(fresh=True, processes=1, threads=2, apps=apps, cwd=tmp_path, grace=0.1)
+    assert ask() == "old"
+    job = queue.enqueue(handlers.clean_up, str(gate))
+    runs.wait("start", job_id=job.id)
+    app("new")
+    process.send(signal.SIGHUP)
+    wait_until(lambda: ask() == "new")
+    gate.touch()
+    (end,) = runs.wait("end", job_id=job.id)
+    assert (runs.count("cleanup"), end.attempt) == (0, 1)
+    wait_until(lambda: len(process.children()) == 1)
+
+
+def test_a_worker_of_which_nothing_is_left_but_children_that_die_at_their_start_ends(
+    worker: Start, tmp_path: Path, app: App, ask: Ask
+) -> None:
+    process = worker(fresh=True, processes=1, apps=("changing_app",), cwd=tmp_path)
+    assert ask() == "old"
+    (tmp_path / "changing_app.py").write_text("import nothing_of_that_name\n")
+    os.kill(process.children()[0], signal.SIGKILL)
+    assert process.wait() == 2
+    assert "nothing_of_that_name" in process.log
+
+
+def test_a_closed_terminal_ends_a_worker_without_a_supervisor(
+    queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=0)
+    queue.enqueue(handlers.record)
+    runs.wait("end")
+    process.send(signal.SIGHUP)
+    assert process.wait() == 0
+    assert nothing_is_held(queue)
+
+
 def test_a_child_that_dies_while_its_successor_starts_has_one_successor(
     queue: Queue, worker: Start, tmp_path: Path, app: App, ask: Ask, gate: Path
 ) -> None:
