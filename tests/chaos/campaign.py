@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import redis
 
@@ -31,6 +30,7 @@ from tests.servers import real_kinds
 
 _DRAIN_SECONDS = 90.0
 _STOP_SECONDS = 20.0
+_LINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,25 @@ def _raise_of(*threads: Load | Nemesis) -> None:
             raise thread.problem
 
 
-def to_stderr(text: str) -> None:
-    """A line of progress that the next one overwrites."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{text:<100}")
-        sys.stderr.flush()
+class Progress:
+    """Lines of progress: on a terminal each overwrites the last, elsewhere there is one every 10 seconds."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._next_at = clock() + _LINE_SECONDS
+
+    def say(self, text: str) -> None:
+        """How far it is."""
+        if self._stream.isatty():
+            self._stream.write(f"\r{text:<100}")
+        elif self._clock() >= self._next_at:
+            self._next_at = self._clock() + _LINE_SECONDS
+            self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """There will be no more: leave an empty line on a terminal."""
+        if self._stream.isatty():
+            self._stream.write(f"\r{'':<100}\r")
+            self._stream.flush()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
+import sys
+
 import pytest
 
-from tests.chaos.campaign import Settings, run
+from tests.chaos.campaign import Progress, Settings, run
+from tests.chaos.fleet import ROOT
 from tests.chaos.nemesis import MIXES, plan
 from tests.chaos.verdict import figures, judge, table
 
@@ -41,3 +47,56 @@ def test_a_seed_is_a_schedule(mix: str) -> None:
 
 def test_a_plan_for_a_number_of_kills_has_some_to_spare() -> None:
     assert sum(act.name.startswith("kill_") for act in plan("kills", 1, 0, kills=100)) == 150
+
+
+class Stream(io.StringIO):
+    """Writes down, and says whether it is a terminal."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+
+def test_a_terminal_sees_each_line_of_progress_and_a_file_one_in_ten_seconds() -> None:
+    now = 0.0
+    terminal, file = Stream(is_terminal=True), Stream(is_terminal=False)
+    both = [Progress(stream, lambda: now) for stream in (terminal, file)]
+    for now in (1.0, 10.0, 11.0, 19.0, 25.0):
+        for progress in both:
+            progress.say(f"{now:g} s")
+    for progress in both:
+        progress.end()
+    assert file.getvalue() == "10 s\n25 s\n"
+    assert [line.strip() for line in terminal.getvalue().split("\r")[1:]] == [
+        "1 s",
+        "10 s",
+        "11 s",
+        "19 s",
+        "25 s",
+        "",
+        "",
+    ]
+
+
+@pytest.mark.slow
+def test_the_command_says_its_verdict_as_json() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos",
+        "--seconds",
+        "3",
+        "--seed",
+        "31",
+        "--lease",
+        "4",
+        "--json",
+    ]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=55)
+    assert told.returncode == 0, told.stdout + told.stderr
+    figures = json.loads(told.stdout)
+    assert (figures["seed"], figures["valid"], figures["problems"]) == (31, True, [])
+    assert told.stderr.startswith("seed 31\n")
