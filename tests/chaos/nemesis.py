@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import redis
 
+from tests.chaos.checker import ORPHANED
 from tests.chaos.fleet import Crew, Fleet
 from tests.chaos.ground import Ground
 from tests.chaos.history import History
@@ -174,7 +175,7 @@ class Nemesis(threading.Thread):
         at = time.monotonic()
         _signal([crew.pid], signal.SIGKILL)
         # Its children finish what they run, as long as their leases last, and leave.
-        self._history.fault("supervisor killed", at, pids, until=at + 2 * self._lease)
+        self._history.fault(ORPHANED, at, pids, until=at + 2 * self._lease)
 
     def _kill_machine(self, act: Act) -> None:
         self._kill_all(self._crew(act), "machine killed")
