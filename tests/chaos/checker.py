@@ -253,6 +253,24 @@ def ran_after(runs: Iterable[Run], over: Mapping[str, float]) -> list[str]:
     ]
 
 
+def two_of_one_key(runs: Iterable[Run], keyed: Mapping[str, str]) -> list[str]:
+    """Jobs of one unique key that lived at the same time: from a job's first start to its first end it lives.
+
+    `keyed` has the keys of the jobs that nobody has cancelled and that are not dead: those have let go of it.
+    """
+    lives: dict[str, list[tuple[float, float, str]]] = {}
+    for job, each in by_job(run for run in runs if run.job in keyed).items():
+        ends = [run.ended for run in each if run.ended is not None and run.is_done]
+        if ends:
+            lives.setdefault(keyed[job], []).append((each[0].started, min(ends), job))
+    return [
+        f"{later} began {until - began:.3f} s before {first} had ended, which has the key {key!r} too"
+        for key, spans in lives.items()
+        for (_, until, first), (began, _, later) in pairwise(sorted(spans))
+        if began < until
+    ]
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value below which this share of the values lies; 0 where there are none."""
     ordered = sorted(values)

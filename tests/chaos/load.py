@@ -14,7 +14,7 @@ import redis
 
 from redjobs import AsyncQueue, Queue
 from redjobs.calls import Call
-from redjobs.errors import RedjobsError
+from redjobs.errors import EnqueueUnknown, RedjobsError
 from redjobs.jobs import Job, Verdict
 from tests.chaos import jobs
 from tests.chaos.history import History
@@ -45,7 +45,7 @@ class Load(threading.Thread):
         self._runner = asyncio.Runner()
         self._async_queues = [AsyncQueue(name, url=url) for name in QUEUES]
         for queue in (*self._queues, *self._async_queues):
-            _listen(queue, history.attempted)
+            _listen(queue, history)
         self._number = 0
         #: The newest jobs that are for later, and others: whom people meddle with.
         self._later: deque[tuple[Queue, str]] = deque(maxlen=50)
@@ -120,12 +120,11 @@ class Load(threading.Thread):
         return self._runner.run(told) if asyncio.iscoroutine(told) else told
 
     def _accepted(self, queue: Any, call: Call, job: Job) -> None:
+        # Also where it is another one that holds the key: it lives, whatever its own caller was told.
+        self._history.acknowledged.add(job.id)
         if not job.created:
             return
         self._history.numbers[job.id] = call.args[0]
-        if call.fn is jobs.poison:
-            self._history.poison.add(job.id)
-        self._history.acknowledged.add(job.id)
         sync = next(each for each in self._queues if each.name == queue.name)
         self._newest.append((sync, job.id))
 
@@ -159,7 +158,14 @@ class Load(threading.Thread):
     def _keyed(self, queue: Any) -> None:
         call = self._call()
         keyed = queue.options(key=f"key-{self._random.randrange(_KEYS)}")
-        self._accepted(queue, call, self._do(keyed.enqueue(call.fn, *call.args)))
+        try:
+            job = self._do(keyed.enqueue(call.fn, *call.args))
+        except EnqueueUnknown as error:
+            self._history.error("keyed", error)
+            job = self._do(keyed.enqueue(call.fn, *call.args))
+            outcome = "there already" if job.id in error.job_ids else "made" if job.created else "another's"
+            self._history.errors[f"keyed again: {outcome}"] += 1
+        self._accepted(queue, call, job)
 
     def _answer(self, queue: Any) -> None:
         self._number += 1
@@ -198,13 +204,17 @@ class Load(threading.Thread):
             self._history.not_before[job] = said
 
 
-def _listen(queue: Any, attempted: set[str]) -> None:
-    """Remember the ids that this queue sends, whatever becomes of the calls."""
+def _listen(queue: Any, history: History) -> None:
+    """Remember the jobs that this queue sends, whatever becomes of the calls."""
     new = queue._new
 
     def listen(wanted: Any) -> Any:
         job = new(wanted)
-        attempted.add(job.id)
+        history.attempted.add(job.id)
+        if job.options.key is not None:
+            history.keyed[job.id] = f"{queue.name} {job.options.key}"
+        if job.name == jobs.poison.name:
+            history.poison.add(job.id)
         return job
 
     queue._new = listen
