@@ -15,7 +15,7 @@ import redis
 from redjobs import AsyncQueue, Queue
 from redjobs.calls import Call
 from redjobs.errors import EnqueueUnknown, RedjobsError
-from redjobs.jobs import Job, Verdict
+from redjobs.jobs import Job, NewJob, Verdict
 from tests.chaos import jobs
 from tests.chaos.history import History
 from tests.chaos.record import Record
@@ -26,6 +26,33 @@ _BACKLOG = 250
 _REFUSED = (RedjobsError, redis.RedisError)
 #: Jobs with a key: a few keys that are often held.
 _KEYS = 8
+
+
+class _Overheard(Queue):
+    """Its jobs are known when they are sent, whatever becomes of the calls; also through `options`."""
+
+    history: History
+
+    def _new(self, wanted: Call) -> NewJob:
+        return _remember(self.history, self.name, super()._new(wanted))
+
+
+class _OverheardAsync(AsyncQueue):
+    """The same for coroutines."""
+
+    history: History
+
+    def _new(self, wanted: Call) -> NewJob:
+        return _remember(self.history, self.name, super()._new(wanted))
+
+
+def _remember(history: History, queue: str, job: NewJob) -> NewJob:
+    history.attempted.add(job.id)
+    if job.options.key is not None:
+        history.keyed[job.id] = f"{queue} {job.options.key}"
+    if job.name == jobs.poison.name:
+        history.poison.add(job.id)
+    return job
 
 
 class Load(threading.Thread):
@@ -41,11 +68,13 @@ class Load(threading.Thread):
         self._history = history
         self._record = record
         self._poison = poison
-        self._queues = [Queue(name, url=url) for name in QUEUES]
+        self._queues = [_Overheard(name, url=url) for name in QUEUES]
         self._runner = asyncio.Runner()
-        self._async_queues = [AsyncQueue(name, url=url) for name in QUEUES]
-        for queue in (*self._queues, *self._async_queues):
-            _listen(queue, history)
+        self._async_queues = [_OverheardAsync(name, url=url) for name in QUEUES]
+        for queue in self._queues:
+            queue.history = history
+        for async_queue in self._async_queues:
+            async_queue.history = history
         self._number = 0
         #: The newest jobs that are for later, and others: whom people meddle with.
         self._later: deque[tuple[Queue, str]] = deque(maxlen=50)
@@ -202,19 +231,3 @@ class Load(threading.Thread):
             self._history.later(job, time.monotonic(), before_ms)
         else:
             self._history.not_before[job] = said
-
-
-def _listen(queue: Any, history: History) -> None:
-    """Remember the jobs that this queue sends, whatever becomes of the calls."""
-    new = queue._new
-
-    def listen(wanted: Any) -> Any:
-        job = new(wanted)
-        history.attempted.add(job.id)
-        if job.options.key is not None:
-            history.keyed[job.id] = f"{queue.name} {job.options.key}"
-        if job.name == jobs.poison.name:
-            history.poison.add(job.id)
-        return job
-
-    queue._new = listen

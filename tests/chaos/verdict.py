@@ -232,6 +232,7 @@ def table(seen: Seen, verdict: Verdict) -> str:
         f" lease {told['lease']:g} s: {told['seconds']:g} s and {told['drain_seconds']:g} s to drain",
         "",
         f"  {'acts':<14}{_counts(told['acts'])}",
+        f"  {'calls':<14}{_counts(told['rules_used'])}",
         f"  {'jobs':<14}{_counts(jobs)}",
         f"  {'lost':<14}{told['lost']}",
         f"  {'unexpected':<14}{told['unexpected']}",
