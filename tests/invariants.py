@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from redjobs.ids import priority_of
+from redjobs.ids import is_id, priority_of
 from redjobs.keys import BELL, Keys, queues_key
 
 _NAME = r"[A-Za-z0-9_.-]{1,64}"
@@ -249,6 +249,16 @@ def _places_and_hashes_agree(contents: Contents) -> list[str]:
     return found
 
 
+def _wishes_to_stop_are_for_jobs(contents: Contents) -> list[str]:
+    # The job may be over: a handler that returns all the same has completed, and `complete`, which is
+    # called for every job there is, does not look for wishes. `cancels` forgets them after a day.
+    return [
+        f"somebody wants {name!r} stopped since {at}, and that is no job"
+        for name, at in contents.scores.get("cancels", {}).items()
+        if not is_id(name) or at <= 0
+    ]
+
+
 _RULES = (
     _each_id_stands_in_one_place,
     _each_id_has_a_hash_and_each_hash_a_place,
@@ -259,4 +269,5 @@ _RULES = (
     _bells_lie_where_they_wake_somebody,
     _unique_keys_and_live_jobs_point_at_each_other,
     _places_and_hashes_agree,
+    _wishes_to_stop_are_for_jobs,
 )

@@ -211,6 +211,11 @@ class Proxy:
         rule.times = rule.used
         self._loop.call_soon_threadsafe(rule.go_on.set)
 
+    def forget(self) -> None:
+        """No rule applies any more; what they hold back is delivered."""
+        for rule in self._rules:
+            self.release(rule)
+
     def _add(self, rule: Rule) -> Rule:
         self._rules.append(rule)
         return rule

@@ -14,7 +14,7 @@ import random
 import sys
 from pathlib import Path
 
-from tests.chaos.campaign import Settings, run, to_stderr
+from tests.chaos.campaign import Progress, Settings, run
 from tests.chaos.nemesis import MIXES
 from tests.chaos.verdict import figures, judge, table
 
@@ -56,12 +56,13 @@ def main() -> int:
     # The proxy's, of connections whose other side was just killed.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     print(f"seed {seed}", file=sys.stderr, flush=True)
+    progress = Progress(sys.stderr)
     try:
-        seen = run(settings, to_stderr, told.keep)
+        seen = run(settings, progress.say, told.keep)
     except KeyboardInterrupt:
         print(f"\ninterrupted: there is no verdict (seed {seed})", file=sys.stderr)
         return 130
-    to_stderr("")
+    progress.end()
     verdict = judge(seen)
     print(json.dumps(figures(seen, verdict), indent=2) if told.json else table(seen, verdict))
     return 0 if verdict.is_valid else 1

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import redis
 
@@ -31,6 +30,8 @@ from tests.servers import real_kinds
 
 _DRAIN_SECONDS = 90.0
 _STOP_SECONDS = 20.0
+_SWEEP_SECONDS = 10.0
+_LINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Settings:
     poison: bool = False
     #: Whether jobs of dead processes must run again in time, too: on a machine with nothing else to do.
     timed: bool = False
+    #: A script that the workers have in a broken form: to see that a run notices.
+    broken: str = ""
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Seen:
     history: History
     record: Record
     acts: dict[str, int] = field(default_factory=dict)
+    #: How many commands met a rule of the proxy, by what became of them.
+    used: dict[str, int] = field(default_factory=dict)
     #: When each job's enqueue was sent, in monotonic seconds.
     sent: dict[str, list[float]] = field(default_factory=dict)
     contents: list[Contents] = field(default_factory=list)
@@ -97,9 +102,10 @@ class _Campaign:
         kind = next(kind for kind in real_kinds() if kind.name.startswith(settings.server))
         with ground(kind, self._home, settings.fsync) as here, self._fleet(here) as fleet:
             nemesis = self._break(here, fleet)
-            seen.acts, seen.sent = dict(nemesis.done), here.proxy.sent
+            seen.acts, seen.used, seen.sent = dict(nemesis.done), nemesis.used, here.proxy.sent
             self._drain(here, fleet)
             self._look(here)
+            self._await_sweeps(here, fleet)
             seen.wrong += fleet.stop(_STOP_SECONDS)
             self._look_at_the_end(here, fleet)
         seen.record.read()
@@ -125,7 +131,13 @@ class _Campaign:
             for number in range(settings.supervisors)
         ]
         crews = [
-            Crew(f"crew-{number}", here.proxy.url, self._home, WorkerOptions(**common, **shape))
+            Crew(
+                f"crew-{number}",
+                here.proxy.url,
+                self._home,
+                WorkerOptions(**common, **shape),
+                broken=settings.broken,
+            )
             for number, shape in enumerate([*shapes, {"processes": 0, "threads": 2}])
         ]
         fleet = Fleet(crews)
@@ -210,9 +222,25 @@ class _Campaign:
                     self._seen.wrong.append(f"{job} has the result {result!r}")
             queue.close()
 
+    def _await_sweeps(self, here: Ground, fleet: Fleet) -> None:
+        """Until whoever was killed is no worker any more: all that are left can say goodbye."""
+        lease, client = self._settings.lease, here.client()
+        seconds, micros = client.time()
+        #: Leases that were renewed from now on last longer.
+        known = (seconds + lease) * 1000 + micros / 1000
+        deadline = time.monotonic() + 2 * lease + _SWEEP_SECONDS
+        while dead := [worker for worker, until in _workers(client).items() if until < known]:
+            if time.monotonic() > deadline:
+                self._seen.wrong.append(f"{dead} have no lease any more, and were not swept")
+                break
+            time.sleep(0.05)
+            fleet.ensure()
+        client.close()
+
     def _look_at_the_end(self, here: Ground, fleet: Fleet) -> None:
         client = here.client()
         self._seen.wrong += invariants.violations(client)
+        self._seen.wrong += [f"{worker} was stopped, and is named" for worker in _workers(client)]
         self._seen.contents, _ = invariants.read(client)
         for contents in self._seen.contents:
             raw: Any = client.hgetall(contents.keys.stats)
@@ -245,14 +273,40 @@ def _living(client: redis.Redis, queue: str) -> int:
     return int(found)
 
 
+def _workers(client: redis.Redis) -> dict[str, float]:
+    """When the lease of each worker of the queues ends, in milliseconds."""
+    found: dict[str, float] = {}
+    for name in QUEUES:
+        leases: Any = client.zrange(Keys(name).workers, 0, -1, withscores=True)
+        found |= {f"worker {worker.decode()} of {name}": until for worker, until in leases}
+    return found
+
+
 def _raise_of(*threads: Load | Nemesis) -> None:
     for thread in threads:
         if thread.problem is not None:
             raise thread.problem
 
 
-def to_stderr(text: str) -> None:
-    """A line of progress that the next one overwrites."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{text:<100}")
-        sys.stderr.flush()
+class Progress:
+    """Lines of progress: on a terminal each overwrites the last, elsewhere there is one every 10 seconds."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._next_at = clock() + _LINE_SECONDS
+
+    def say(self, text: str) -> None:
+        """How far it is."""
+        if self._stream.isatty():
+            self._stream.write(f"\r{text:<100}")
+        elif self._clock() >= self._next_at:
+            self._next_at = self._clock() + _LINE_SECONDS
+            self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """There will be no more: leave an empty line on a terminal."""
+        if self._stream.isatty():
+            self._stream.write(f"\r{'':<100}\r")
+            self._stream.flush()

@@ -15,6 +15,8 @@ from itertools import pairwise
 from tests.chaos.record import AGAIN, STOPPED, Run
 
 _NOTHING: Mapping[str, Sequence[float]] = {}
+#: The kind of the fault that a supervisor was killed alone: its children live on for a while.
+ORPHANED = "supervisor killed"
 #: A request that passed the proxy has reached the server within so many seconds.
 _TRANSIT_SECONDS = 0.1
 
@@ -176,18 +178,30 @@ def by_job(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def recoveries(runs: Iterable[Run], faults: Sequence[Fault]) -> dict[str, list[float]]:
-    """By kind of fault: how long after a process died the jobs that ran there were started again."""
-    died = {pid: fault for fault in faults if fault.kills for pid in fault.pids or ()}
+    """By kind of fault: how long after a process died the jobs that ran there were started again.
+
+    Of a process whose supervisor died: the jobs that it did not finish itself before it left.
+    """
+    orphaned = {pid: fault for fault in faults if fault.kind == ORPHANED for pid in fault.pids or ()}
+    died = orphaned | {pid: fault for fault in faults if fault.kills for pid in fault.pids or ()}
     seconds: dict[str, list[float]] = {}
     for each in by_job(runs).values():
         for run, again in pairwise(each):
             fault = died.get(run.pid)
-            if run.ended is None and fault is not None and run.started <= fault.at <= again.started:
+            if fault is not None and _was_left(run, fault) and fault.at <= again.started:
                 kind = fault.kind
                 if _dies_soon(fault.supervisor, fault.at, faults):
                     kind += ", supervisor too"
                 seconds.setdefault(kind, []).append(again.started - fault.at)
     return seconds
+
+
+def _was_left(run: Run, fault: Fault) -> bool:
+    """Whether it ran when its process was hit, and that did not finish it."""
+    if run.started > (fault.at if fault.kills else fault.until):
+        return False
+    stopped = run.how == STOPPED and run.ended is not None and run.ended >= fault.at
+    return run.ended is None or (stopped and not fault.kills)
 
 
 def _dies_soon(supervisor: int, at: float, faults: Iterable[Fault]) -> bool:
@@ -236,6 +250,24 @@ def ran_after(runs: Iterable[Run], over: Mapping[str, float]) -> list[str]:
         f"{run.job} started {run.started - over[run.job]:.3f} s after it was cancelled"
         for run in runs
         if run.job in over and run.started > over[run.job]
+    ]
+
+
+def two_of_one_key(runs: Iterable[Run], keyed: Mapping[str, str]) -> list[str]:
+    """Jobs of one unique key that lived at the same time: from a job's first start to its first end it lives.
+
+    `keyed` has the keys of the jobs that nobody has cancelled and that are not dead: those have let go of it.
+    """
+    lives: dict[str, list[tuple[float, float, str]]] = {}
+    for job, each in by_job(run for run in runs if run.job in keyed).items():
+        ends = [run.ended for run in each if run.ended is not None and run.is_done]
+        if ends:
+            lives.setdefault(keyed[job], []).append((each[0].started, min(ends), job))
+    return [
+        f"{later} began {until - began:.3f} s before {first} had ended, which has the key {key!r} too"
+        for key, spans in lives.items()
+        for (_, until, first), (began, _, later) in pairwise(sorted(spans))
+        if began < until
     ]
 
 

@@ -26,10 +26,10 @@ class Crew:
     Each is a session of its own, so that all of it can be hit at once, as when a machine dies.
     """
 
-    def __init__(self, name: str, url: str, home: Path, options: WorkerOptions) -> None:
+    def __init__(self, name: str, url: str, home: Path, options: WorkerOptions, *, broken: str = "") -> None:
         self.name = name
         self.options = options
-        self._command = json.dumps({"url": url, "options": asdict(options)})
+        self._command = json.dumps({"url": url, "options": asdict(options), "broken": broken})
         self._log = home / f"{name}.log"
         self._record = home / "record"
         self._process: subprocess.Popen[bytes] | None = None

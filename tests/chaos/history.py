@@ -20,6 +20,8 @@ class History:
     #: The number that each acknowledged job was given, and which of them keep a result.
     numbers: dict[str, int] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
+    #: The queue and unique key of each job that was sent with one.
+    keyed: dict[str, str] = field(default_factory=dict)
     #: Jobs that were told to kill their process.
     poison: set[str] = field(default_factory=set)
     #: By job: monotonic time at which it was said to be cancelled; asked while it ran; who knows.

@@ -14,8 +14,8 @@ import redis
 
 from redjobs import AsyncQueue, Queue
 from redjobs.calls import Call
-from redjobs.errors import RedjobsError
-from redjobs.jobs import Job, Verdict
+from redjobs.errors import EnqueueUnknown, RedjobsError
+from redjobs.jobs import Job, NewJob, Verdict
 from tests.chaos import jobs
 from tests.chaos.history import History
 from tests.chaos.record import Record
@@ -26,6 +26,33 @@ _BACKLOG = 250
 _REFUSED = (RedjobsError, redis.RedisError)
 #: Jobs with a key: a few keys that are often held.
 _KEYS = 8
+
+
+class _Overheard(Queue):
+    """Its jobs are known when they are sent, whatever becomes of the calls; also through `options`."""
+
+    history: History
+
+    def _new(self, wanted: Call) -> NewJob:
+        return _remember(self.history, self.name, super()._new(wanted))
+
+
+class _OverheardAsync(AsyncQueue):
+    """The same for coroutines."""
+
+    history: History
+
+    def _new(self, wanted: Call) -> NewJob:
+        return _remember(self.history, self.name, super()._new(wanted))
+
+
+def _remember(history: History, queue: str, job: NewJob) -> NewJob:
+    history.attempted.add(job.id)
+    if job.options.key is not None:
+        history.keyed[job.id] = f"{queue} {job.options.key}"
+    if job.name == jobs.poison.name:
+        history.poison.add(job.id)
+    return job
 
 
 class Load(threading.Thread):
@@ -41,11 +68,13 @@ class Load(threading.Thread):
         self._history = history
         self._record = record
         self._poison = poison
-        self._queues = [Queue(name, url=url) for name in QUEUES]
+        self._queues = [_Overheard(name, url=url) for name in QUEUES]
         self._runner = asyncio.Runner()
-        self._async_queues = [AsyncQueue(name, url=url) for name in QUEUES]
-        for queue in (*self._queues, *self._async_queues):
-            _listen(queue, history.attempted)
+        self._async_queues = [_OverheardAsync(name, url=url) for name in QUEUES]
+        for queue in self._queues:
+            queue.history = history
+        for async_queue in self._async_queues:
+            async_queue.history = history
         self._number = 0
         #: The newest jobs that are for later, and others: whom people meddle with.
         self._later: deque[tuple[Queue, str]] = deque(maxlen=50)
@@ -120,12 +149,11 @@ class Load(threading.Thread):
         return self._runner.run(told) if asyncio.iscoroutine(told) else told
 
     def _accepted(self, queue: Any, call: Call, job: Job) -> None:
+        # Also where it is another one that holds the key: it lives, whatever its own caller was told.
+        self._history.acknowledged.add(job.id)
         if not job.created:
             return
         self._history.numbers[job.id] = call.args[0]
-        if call.fn is jobs.poison:
-            self._history.poison.add(job.id)
-        self._history.acknowledged.add(job.id)
         sync = next(each for each in self._queues if each.name == queue.name)
         self._newest.append((sync, job.id))
 
@@ -159,7 +187,14 @@ class Load(threading.Thread):
     def _keyed(self, queue: Any) -> None:
         call = self._call()
         keyed = queue.options(key=f"key-{self._random.randrange(_KEYS)}")
-        self._accepted(queue, call, self._do(keyed.enqueue(call.fn, *call.args)))
+        try:
+            job = self._do(keyed.enqueue(call.fn, *call.args))
+        except EnqueueUnknown as error:
+            self._history.error("keyed", error)
+            job = self._do(keyed.enqueue(call.fn, *call.args))
+            outcome = "there already" if job.id in error.job_ids else "made" if job.created else "another's"
+            self._history.errors[f"keyed again: {outcome}"] += 1
+        self._accepted(queue, call, job)
 
     def _answer(self, queue: Any) -> None:
         self._number += 1
@@ -196,15 +231,3 @@ class Load(threading.Thread):
             self._history.later(job, time.monotonic(), before_ms)
         else:
             self._history.not_before[job] = said
-
-
-def _listen(queue: Any, attempted: set[str]) -> None:
-    """Remember the ids that this queue sends, whatever becomes of the calls."""
-    new = queue._new
-
-    def listen(wanted: Any) -> Any:
-        job = new(wanted)
-        attempted.add(job.id)
-        return job
-
-    queue._new = listen

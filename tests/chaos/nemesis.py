@@ -19,10 +19,13 @@ from dataclasses import dataclass
 
 import redis
 
+from redjobs.connect import SOCKET_TIMEOUT_S
+from redjobs.connect.patience import RETRIES
+from tests.chaos.checker import ORPHANED
 from tests.chaos.fleet import Crew, Fleet
 from tests.chaos.ground import Ground
 from tests.chaos.history import History
-from tests.proxy import Rule, command, script
+from tests.proxy import Matches, Rule, command, script
 
 #: What may go wrong, and how often compared with the others.
 MIXES: dict[str, dict[str, float]] = {
@@ -35,7 +38,7 @@ MIXES: dict[str, dict[str, float]] = {
     "network": {
         **dict.fromkeys(("lose_reply", "lose_request"), 30),
         **dict.fromkeys(("cut", "kill_clients", "delay", "chop"), 8),
-        **dict.fromkeys(("reset", "black_hole"), 3),
+        **dict.fromkeys(("reset", "black_hole", "hold_reply", "lose_keyed"), 3),
     },
     "server": {"forget_scripts": 20, "kill_server": 8, "pause": 6, "fill": 6, "kill_clients": 10},
 }
@@ -45,10 +48,13 @@ RATES = {"kills": 3.0, "freezes": 0.7, "network": 2.0, "server": 0.5, "all": 1.2
 
 KILLS = ("kill_child", "kill_supervisor", "kill_machine", "kill_solo")
 #: Acts that hit everybody: after each of them there is some quiet, so that its traces are its own.
-_WIDE = ("black_hole", "reset", "kill_server", "pause", "fill", "delay", "chop")
+_WIDE = ("black_hole", "reset", "hold_reply", "kill_server", "pause", "fill", "delay", "chop")
 _QUIET_SECONDS = 2.0
-#: What replies and requests are lost of.
-_CALLS = ("BRPOPLPUSH", "enqueue", "take", "begin", "complete", "retry", "heartbeat", "release", "cancel")
+#: What replies and requests are lost of: what applications call, and what workers do.
+_OF_CALLERS = ("enqueue", "cancel", "reschedule", "peek")
+_OF_WORKERS = ("BRPOPLPUSH", "take", "begin", "complete", "retry", "release", "bury", "discard", "cancels")
+_OF_UPKEEP = ("heartbeat", "sweep", "stranded", "recover", "retire")
+_CALLS = (*_OF_CALLERS, *_OF_WORKERS, *_OF_UPKEEP)
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,14 @@ class Nemesis(threading.Thread):
         """How many processes or groups of them were killed."""
         return sum(self.done[name] for name in KILLS)
 
+    @property
+    def used(self) -> dict[str, int]:
+        """How many commands met a rule, by what became of them."""
+        found: Counter[str] = Counter()
+        for rule in self._rules:
+            found[rule.action] += rule.used
+        return dict(found)
+
     def stop(self) -> None:
         """Do no more."""
         self._told_to_end.set()
@@ -127,6 +141,7 @@ class Nemesis(threading.Thread):
                     self.done[act.name] += 1
             while self._mends:
                 self._mend(heapq.heappop(self._mends))
+            self._ground.proxy.forget()
         except BaseException as problem:  # the campaign raises it
             self.problem = problem
 
@@ -174,7 +189,7 @@ class Nemesis(threading.Thread):
         at = time.monotonic()
         _signal([crew.pid], signal.SIGKILL)
         # Its children finish what they run, as long as their leases last, and leave.
-        self._history.fault("supervisor killed", at, pids, until=at + 2 * self._lease)
+        self._history.fault(ORPHANED, at, pids, until=at + 2 * self._lease)
 
     def _kill_machine(self, act: Act) -> None:
         self._kill_all(self._crew(act), "machine killed")
@@ -239,10 +254,29 @@ class Nemesis(threading.Thread):
         self._lose(self._ground.proxy.lose_request, act)
 
     def _lose(self, lose: Callable[..., Rule], act: Act) -> None:
-        name = _CALLS[int(act.whom * len(_CALLS))]
-        matches = command(name) if name.isupper() else script(name)
-        lose(matches, times=1 + int(act.how * 3))
+        name, matches = _call(act)
+        self._rules.append(lose(matches, times=1 + int(act.how * 3)))
         self._history.fault(f"{name} lost", time.monotonic(), excuses=False)
+
+    def _lose_keyed(self, act: Act) -> None:
+        """All that one caller sends: it is told that nobody knows, and enqueues the key again."""
+        lose = self._ground.proxy.lose_reply if act.how < 0.5 else self._ground.proxy.lose_request
+        self._rules.append(lose(_is_keyed, times=1 + RETRIES))
+        self._history.fault("keyed enqueue lost", time.monotonic(), excuses=False)
+
+    def _hold_reply(self, act: Act) -> None:
+        """It comes when whoever waits for it has given up and asked again."""
+        (name, matches), at = _call(act), time.monotonic()
+        rule = self._ground.proxy.hold_reply(matches)
+        self._rules.append(rule)
+
+        def mend() -> None:
+            self._ground.proxy.release(rule)
+            if rule.used:  # who waits settles nothing and renews no lease
+                until, excuses = time.monotonic() + self._lease, name not in _OF_CALLERS
+                self._history.fault(f"{name} held", at, until=until, excuses=excuses)
+
+        self._later(SOCKET_TIMEOUT_S + 1.0, mend)
 
     def _cut(self, _act: Act) -> None:
         self._ground.proxy.cut()
@@ -326,6 +360,16 @@ class Nemesis(threading.Thread):
             self._ground.run(*words)
         except redis.RedisError as error:
             self._history.error(str(words[0]).lower(), error)
+
+
+def _call(act: Act) -> tuple[str, Matches]:
+    """Which command or script it hits."""
+    name = _CALLS[int(act.whom * len(_CALLS))]
+    return name, command(name) if name.isupper() else script(name)
+
+
+def _is_keyed(words: list[bytes]) -> bool:
+    return script("enqueue")(words) and any(b":unique:" in word for word in words[8:9])
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:

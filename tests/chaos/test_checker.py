@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.chaos.checker import (
+    ORPHANED,
     Fault,
     early,
     living,
@@ -152,3 +153,29 @@ def test_a_next_attempt_does_not_begin_before_the_failure() -> None:
     """As when one that was frozen fails late, and its word still counts."""
     found = repeats([run(1.0, 3.0, AGAIN), run(2.5, 4.0, DONE, attempt=2, pid=2)], [])
     assert len(found.unexplained) == 1
+
+
+ORPHANS = Fault(ORPHANED, 5.0, 9.0, frozenset({1, 7}))
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds"),
+    [
+        (run(4.9, None), [3.0]),
+        (run(6.0, None), [3.0]),
+        (run(4.9, 6.5, STOPPED), [3.0]),
+        (run(4.9, 5.5, AGAIN), []),
+        (run(4.8, 4.9, STOPPED), []),
+        (run(4.9, None, pid=2), []),
+    ],
+    ids=["never ended", "begun by the orphan", "given back", "finished", "given back before", "another"],
+)
+def test_an_orphan_leaves_what_it_does_not_finish(first: Run, seconds: list[float]) -> None:
+    found = recoveries([first, run(8.0, 8.1, DONE, pid=3)], [ORPHANS])
+    assert found == ({ORPHANED: seconds} if seconds else {})
+
+
+def test_an_orphan_that_is_killed_itself_is_counted_as_that() -> None:
+    assert recoveries([run(4.9, None), run(8.0, 8.1, DONE, pid=3)], [ORPHANS, KILL]).keys() == {
+        "child killed"
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.chaos.checker import (
     recoveries,
     repeats,
     total_queue,
+    two_of_one_key,
     wrong_attempts,
 )
 from tests.chaos.history import History
@@ -73,12 +74,14 @@ def judge(seen: Seen) -> Verdict:
         *_first("wrong attempts", wrong_attempts(runs, alive)),
         *_first("too early", early(alive, history.not_before)),
         *_first("ran though cancelled", ran_after(alive, history.cancelled)),
+        *_first("two of one key", two_of_one_key(runs, _keyed(history, cancelled | dead.keys()))),
         *_first("wrong arguments", (run.job for run in runs if run.how == CORRUPT)),
         *_first(
             "dead, and no poison",
             (f"{job}: {dead[job]!r:.200}" for job in _dead_of_others(runs, dead, history)),
         ),
         *_first("counters", _unbalanced(seen)),
+        *_first("wishes of nobody", _wishes_of_nobody(seen)),
         *_first("left or said", seen.wrong),
         *_first("recovered late", _late(seen, verdict.recoveries)),
     ]
@@ -142,6 +145,17 @@ def _unbalanced(seen: Seen) -> list[str]:
     return wrong
 
 
+def _keyed(history: History, over: Collection[str]) -> dict[str, str]:
+    """The unique keys of jobs that can have let go of them at their ends only."""
+    return {job: key for job, key in history.keyed.items() if job not in over}
+
+
+def _wishes_of_nobody(seen: Seen) -> list[str]:
+    """Wishes to stop a job, which stay for a day where it ended by itself: only of those that were asked."""
+    asked = seen.history.asked | seen.history.doubtful
+    return [job for each in seen.contents for job in sorted(each.scores.get("cancels", {}).keys() - asked)]
+
+
 def _late(seen: Seen, seconds: dict[str, list[float]]) -> list[str]:
     """A child's jobs within a second; those of whom nobody looks after within lease and sweep, and a bit."""
     if not seen.settings.timed:
@@ -170,6 +184,7 @@ def figures(seen: Seen, verdict: Verdict) -> dict[str, Any]:
         "seconds": round(seen.seconds, 1),
         "drain_seconds": round(seen.drain_seconds, 1),
         "acts": seen.acts,
+        "rules_used": seen.used,
         "faults": dict(Counter(fault.kind for fault in seen.history.faults)),
         "jobs": {
             "attempted": verdict.queue.attempts,
@@ -217,6 +232,7 @@ def table(seen: Seen, verdict: Verdict) -> str:
         f" lease {told['lease']:g} s: {told['seconds']:g} s and {told['drain_seconds']:g} s to drain",
         "",
         f"  {'acts':<14}{_counts(told['acts'])}",
+        f"  {'calls':<14}{_counts(told['rules_used'])}",
         f"  {'jobs':<14}{_counts(jobs)}",
         f"  {'lost':<14}{told['lost']}",
         f"  {'unexpected':<14}{told['unexpected']}",
