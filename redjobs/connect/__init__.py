@@ -90,13 +90,13 @@ def connect_async(server: Server) -> redis.asyncio.Redis:
 def connect_worker(server: Server, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> redis.Redis:
     """A client for a worker: every command is sent once, and what fails is the caller's to judge.
 
-    `socket_timeout` must be longer than its longest blocking call; the URL cannot change it.
+    `socket_timeout` may be shorter than that of others, not longer; the URL cannot change it.
     """
     options = _sync_options(server)
     options |= {
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
-        "socket_timeout": socket_timeout,
+        "socket_timeout": min(socket_timeout, SOCKET_TIMEOUT_S),
         # A worker has as many connections as it has threads: a limit could only stop it.
         "max_connections": _NO_LIMIT,
     }

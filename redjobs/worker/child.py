@@ -49,7 +49,8 @@ def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
 def serve(channel: Channel, board_fd: int, server: Server, options: WorkerOptions) -> int:
     """Run jobs, the app being imported."""
     seat = Seat(channel, Slots(board_fd, options.threads + options.concurrency))
-    worker = Worker(connect.connect_worker(server), options, seat=seat)
+    client = connect.connect_worker(server, socket_timeout=options.answer_seconds)
+    worker = Worker(client, options, seat=seat)
     if options.reload:
         channel.send(say="imported", files=app_files(options.apps))
     failed = worker.run(lambda: channel.send(say="ready"))

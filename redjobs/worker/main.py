@@ -30,7 +30,7 @@ def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = 
 
     import_apps(options.apps)
     greet(server, options)
-    client = connect.connect_worker(server)
+    client = connect.connect_worker(server, socket_timeout=options.answer_seconds)
     with contextlib.suppress(*LOST):  # its loop says so, and waits
         check_server(client)
     failed = Worker(client, options).run()

@@ -60,6 +60,11 @@ class WorkerOptions:
         return self.lease / 5
 
     @property
+    def answer_seconds(self) -> float:
+        """How long the server may take for an answer. One that is lost must cost no lease, if that can be."""
+        return max(1.0, self.lease / 3)
+
+    @property
     def sweep_interval(self) -> float:
         """With the lease it bounds how long a dead worker's jobs wait."""
         return self.lease / 3

@@ -64,7 +64,7 @@ class Supervisor:
     def __init__(self, server: Server, options: WorkerOptions, logs: dict[str, Any]) -> None:
         self._server = server
         self._options = options
-        self._link = Link(connect.connect_worker(server))
+        self._link = Link(connect.connect_worker(server, socket_timeout=options.answer_seconds))
         self._spawner = ForkSpawner(server, logs, options.apps) if options.preload else Spawner(server, logs)
         self._care = Care(options, self._link)
         self._files = FileWatch()
