@@ -99,7 +99,7 @@ MISSING = (
     ),
     Missing(
         "that only the culprit is charged",
-        "poison",
+        "poison, once is too often",
         "quarantined",
         _without("recover", "ARGV[a + 1] == '1'", "true"),
     ),
