@@ -201,6 +201,15 @@ class Model:
         self.retired.add(worker)
         return "stranded"
 
+    def state(self, job_id: str) -> str:
+        """What a look at a job says; what was taken and not begun is ready still."""
+        if job_id not in self.jobs:
+            return "missing"
+        for name in ("scheduled", "dead", "completed"):
+            if job_id in getattr(self, name):
+                return name
+        return "processing" if self.jobs[job_id].token else "ready"
+
     def settled(self, job_id: str) -> str:
         """Why a job cannot be cancelled or rescheduled; '' where it can."""
         if job_id not in self.jobs:

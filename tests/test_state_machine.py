@@ -29,6 +29,7 @@ from redjobs.jobs import Claim, Job, NewJob
 from redjobs.keys import BELL, Keys
 from tests import invariants
 from tests.conftest import Pool
+from tests.invariants import Contents
 from tests.lua.seeds import ERRORS, HOUR, Lab
 from tests.model import Model
 from tests.servers import FAKE, Server, real_kinds
@@ -36,6 +37,7 @@ from tests.servers import FAKE, Server, real_kinds
 T = TypeVar("T")
 
 PRIORITIES = (-1, 0, 5)
+UNIQUE = ("a", "b")
 
 _numbers = itertools.count(1)
 
@@ -104,23 +106,35 @@ class Machine:
     # People and programs --------------------------------------------------------------------
 
     def enqueue(self) -> None:
-        later, priority = self.chance(40), self.rng.choice(PRIORITIES)
-        key = self.rng.choice([None, None, "a", "b"])
-        if len(self.made) == len(self.sent):
-            self.made.append(self.lab.new(f"+{HOUR}" if later else "", priority=priority, key=key))
-        self.sent.append(self.made[len(self.sent)])
-        self._enqueue(self.sent[-1])
+        self._enqueue(self._new([None, None, *UNIQUE]))
+
+    def enqueue_many(self) -> None:
+        # The key that is new is free, so that some of them are in each other's way.
+        keys = [None, self.rng.choice(UNIQUE), *[f"new-{self.number()}"] * 2]
+        jobs = [self._new(keys) for _ in range(self.rng.randint(2, 5))]
+        if self.chance(30):
+            old = self.rng.choice(self.sent[: -len(jobs)])
+            jobs.insert(self.rng.randrange(len(jobs)), old)
+        self._enqueue(*jobs)
 
     def enqueue_again_after_a_lost_reply(self) -> None:
         self._enqueue(self.rng.choice(self.sent[-12:]))
 
-    def _enqueue(self, job: NewJob) -> None:
-        (reply,) = self.run(commands.enqueue(self.keys, [job]))
-        word = self.model.enqueue(job, self.lab.run_at(job.id))
-        if word in ("exists", job.id):
-            assert isinstance(reply, Job)
-        else:
-            assert reply == Duplicate(word)
+    def _new(self, keys: Sequence[str | None]) -> NewJob:
+        later, priority, key = self.chance(40), self.rng.choice(PRIORITIES), self.rng.choice(keys)
+        if len(self.made) == len(self.sent):
+            self.made.append(self.lab.new(f"+{HOUR}" if later else "", priority=priority, key=key))
+        self.sent.append(self.made[len(self.sent)])
+        return self.sent[-1]
+
+    def _enqueue(self, *jobs: NewJob) -> None:
+        replies = self.run(commands.enqueue(self.keys, jobs))
+        for job, reply in zip(jobs, replies, strict=True):
+            word = self.model.enqueue(job, self.lab.run_at(job.id))
+            if word in ("exists", job.id):
+                assert isinstance(reply, Job)
+            else:
+                assert reply == Duplicate(word)
 
     def the_time_of_a_job_comes(self) -> None:
         if self.model.scheduled:
@@ -129,7 +143,7 @@ class Machine:
             self.model.scheduled[job_id] = self.lab.run_at(job_id) or 0
 
     def cancel(self) -> None:
-        job_id = self.a_job()
+        job_id = self.a_claim().id if self.chance(40) else self.a_job()
         word, key = self.run(commands.cancel(self.keys, job_id))
         if word == "keyed":
             word, _ = self.run(commands.cancel(self.keys, job_id, key))
@@ -157,6 +171,27 @@ class Machine:
         ):
             gone = self.run(commands.delete(self.keys, key, [job_id]))
             assert gone == self.model.delete(place, job_id)
+
+    def look_at_jobs(self) -> None:
+        for job in self.sent[-12:]:
+            self._look_at(job.id)
+
+    def _look_at(self, job_id: str) -> None:
+        state, found = self.model.state(job_id), self.run(commands.peek(self.keys, job_id))
+        assert state == ("missing" if found is None else found.state)
+        if found is not None:
+            job = self.model.jobs[job_id]
+            assert (found.attempt, found.crashes) == (job.attempt, job.crashes)
+            assert (found.key, found.worker or "") == (job.key, job.worker)
+            assert (found.result_payload == b"result") == (state == "completed")
+
+    def look_at_a_unique_key(self) -> None:
+        key = self.rng.choice([*UNIQUE, *sorted(self.model.unique)])
+        assert self.run(commands.holder(self.keys, key)) == self.model.unique.get(key, "")
+
+    def look_at_wishes(self) -> None:
+        wishes = self.run(commands.cancels(self.keys))
+        assert set(wishes) == self.model.wishes
 
     # Workers --------------------------------------------------------------------------------
 
@@ -260,6 +295,31 @@ class Machine:
             assert swept.completed == swept.dead == []
             self.model.retire(worker, clean=False)
 
+    def what_is_over_is_swept(self) -> None:
+        """Results that have expired go, and of the dead those that are old, or the oldest of too many."""
+        results = self._aged(self.keys.completed, self.model.completed)
+        dead = self._aged(self.keys.dead, self.model.dead)
+        by_age, most = self.chance(50), len(self.model.dead)
+        age, most = (HOUR, most) if by_age else (3 * HOUR, most - len(dead))
+        swept = self.run(commands.sweep(self.keys, dead_age_ms=age, dead_max=most))
+        assert (swept.expired, set(swept.retired)) == (0, self.model.retired)
+        assert (swept.completed, swept.dead) == (results, dead)
+        for key, place, ids in (
+            (self.keys.completed, self.model.completed, results),
+            (self.keys.dead, self.model.dead, dead),
+        ):
+            assert self.run(commands.delete(self.keys, key, ids)) == len(ids)
+            for job_id in ids:
+                self.model.delete(place, job_id)
+
+    def _aged(self, key: str, place: set[str]) -> list[str]:
+        """Some of these, as if they had been there for two hours, the oldest first."""
+        now, ids = self.lab.now_ms(), sorted(place)
+        ids = ids[: 1 + self.rng.randrange(len(ids))] if ids else []
+        for job_id in ids:
+            self.lab.redis.zadd(key, {job_id: now - 2 * HOUR + self.number()})
+        return ids
+
     def two_sweepers_recover(self) -> None:
         worker, charge = self.rng.choice([self.a_worker(), *sorted(self.model.retired)]), self.chance(60)
         ids = list(self.model.processing[worker])
@@ -312,12 +372,16 @@ def _orders(lists: dict[Any, list[str]], step: int = 1) -> dict[Any, list[str]]:
 #: Each step that there is, as often as it should come.
 STEPS: dict[Callable[[Machine], None], int] = {
     Machine.enqueue: 10,
+    Machine.enqueue_many: 4,
     Machine.enqueue_again_after_a_lost_reply: 2,
     Machine.the_time_of_a_job_comes: 4,
     Machine.cancel: 3,
     Machine.reschedule: 3,
     Machine.requeue: 3,
     Machine.delete: 2,
+    Machine.look_at_jobs: 2,
+    Machine.look_at_a_unique_key: 1,
+    Machine.look_at_wishes: 1,
     Machine.a_worker_comes: 3,
     Machine.a_worker_heartbeats: 1,
     Machine.a_worker_takes: 10,
@@ -325,11 +389,12 @@ STEPS: dict[Callable[[Machine], None], int] = {
     Machine.a_worker_begins: 12,
     Machine.a_worker_completes: 5,
     Machine.a_worker_retries: 4,
-    Machine.a_worker_buries: 3,
+    Machine.a_worker_buries: 4,
     Machine.a_worker_discards: 1,
     Machine.a_worker_releases: 4,
     Machine.a_worker_leaves: 1,
     Machine.a_lease_runs_out: 1,
+    Machine.what_is_over_is_swept: 4,
     Machine.two_sweepers_recover: 4,
     Machine.old_workers_are_forgotten: 1,
 }
@@ -351,12 +416,11 @@ def _again(drawn: list[int]) -> Callable[[int], int]:
 WEIGHTED = [step for step, weight in STEPS.items() for _ in range(weight)]
 
 
-def timeless(lab: Lab) -> dict[str, Any]:
-    """Everything that a queue holds, but for times: these are each server's own."""
-    (found,), _ = invariants.read(lab.redis)
+def timeless(found: Contents) -> dict[str, Any]:
+    """Everything that a queue holds, but what its times are: these are each server's own."""
     return {
         "hashes": {
-            job_id: {name: value for name, value in fields.items() if not name.endswith("_at")}
+            job_id: {name: b"" if name.endswith("_at") else value for name, value in fields.items()}
             for job_id, fields in found.hashes.items()
         },
         "fading": found.fading,
@@ -366,6 +430,20 @@ def timeless(lab: Lab) -> dict[str, Any]:
         "processing": found.processing,
         "unique": found.unique,
     }
+
+
+def turned(one: Contents, other: Contents) -> list[str]:
+    """What stands in one order here and in the opposite one there.
+
+    Two things of one millisecond here may be of two there: they have no order.
+    """
+    return [
+        f"{first} and {second} in {name}"
+        for name, scores in one.scores.items()
+        for first, second in itertools.combinations(scores, 2)
+        # `scores` is in its order: the first has not the greater score here.
+        if scores[first] < scores[second] and other.scores[name][first] > other.scores[name][second]
+    ]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -411,9 +489,11 @@ class AnyOrder(RuleBasedStateMachine):
     def all_hold_the_same(self) -> None:
         first, *others = self.machines
         if first.sent:
-            expected = timeless(first.lab)
+            expected = first.lab.contents()
             for other in others:
-                assert timeless(other.lab) == expected, f"{other.lab.server.kind} and {first.lab.server.kind}"
+                found, kinds = other.lab.contents(), f"{other.lab.server.kind} and {first.lab.server.kind}"
+                assert timeless(found) == timeless(expected), kinds
+                assert turned(expected, found) == [], kinds
 
 
 @pytest.mark.row(30, 31, 36)

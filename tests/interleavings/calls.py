@@ -11,8 +11,8 @@ from redjobs.jobs import Claim, JobOptions, NewJob
 from redjobs.keys import Keys
 
 KEYS = Keys("queue", "model")
-#: Two jobs: an ordinary one, and one of another priority.
-A, B = "VAAAAAAAAAAAAAAAAAAA", "VBBBBBBBBBBBBBBBBBBB.5"
+#: An ordinary job, one of another priority, and one that wants the unique key of the first.
+A, B, C = "VAAAAAAAAAAAAAAAAAAA", "VBBBBBBBBBBBBBBBBBBB.5", "VCCCCCCCCCCCCCCCCCCC"
 UNIQUE = "invoice"
 #: Two processes, and the names they take when they begin anew.
 NAMES = (("w1", "w1x", "w1xx"), ("w2", "w2x", "w2xx"))
@@ -25,8 +25,8 @@ _ERRORS = b"\x90"
 
 
 def key_of(job: str) -> str:
-    """The unique key that a job has: the first job has one."""
-    return UNIQUE if job == A else ""
+    """The unique key that a job has: the same one for all that have one."""
+    return "" if job == B else UNIQUE
 
 
 @functools.cache
@@ -42,12 +42,12 @@ def _claim(job: str, worker: str, token: str) -> Claim:
 
 
 def _enqueue(job: str, run_at: str) -> Command[Any]:
-    options = JobOptions(priority=5 if job != A else None, key=key_of(job) or None)
+    options = JobOptions(priority=5 if job == B else None, key=key_of(job) or None)
     return commands.enqueue(KEYS, [NewJob(job, "shop:mail", b"args", options, run_at)])
 
 
 def _enqueue_both() -> Command[Any]:
-    jobs = [_enqueue(A, ""), _enqueue("VBBBBBBBBBBBBBBBBBBB.5", "")]
+    jobs = [_enqueue(A, ""), _enqueue(B, "")]
     first, second = jobs
     # One call with both: the second command's own keys and arguments behind the first one's.
     return Command(first.script, first.keys + second.keys[4:], first.args + second.args[2:], first.parse)
@@ -78,7 +78,7 @@ _BUILDERS: dict[str, Any] = {
     "register": lambda worker: commands.heartbeat(KEYS, [worker], LEASE_MS, register=True),
     "beat": lambda worker: commands.heartbeat(KEYS, [worker], LEASE_MS),
     "take": _take,
-    "begin": lambda worker, token, ids: commands.begin(KEYS, worker, token, ids),
+    "begin": lambda worker, token, ids, solo: commands.begin(KEYS, worker, token, ids, solo),
     "complete": _complete,
     "keep": _keep,
     "retry": lambda worker, token, job: commands.retry(KEYS, _claim(job, worker, token), LEASE_MS),
@@ -100,5 +100,11 @@ _BUILDERS: dict[str, Any] = {
 
 #: Calls that end a claim; all have the form (verb, worker, token, job).
 SETTLES = ("complete", "keep", "retry", "bury", "discard")
-#: The fate of a job, by the verb that sealed it.
-FATES = {"complete": "completed", "keep": "completed", "bury": "dead", "discard": "cancelled"}
+#: The fate of a job, by the verb that sealed it: what fails is planned again, unless it was cancelled.
+FATES = {
+    "complete": "completed",
+    "keep": "completed",
+    "retry": "cancelled",
+    "bury": "dead",
+    "discard": "cancelled",
+}

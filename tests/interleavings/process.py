@@ -58,8 +58,11 @@ class Processes:
         name = hand.name
         yield from self._begins(world, hand)
         yield from self._settles(world, hand)
-        for job in hand.taken:
-            given = hand._replace(taken=tuple(each for each in hand.taken if each != job))
+        for job in (*hand.taken, *hand.suspects) if hand.solo else hand.taken:
+            taken, suspects = (
+                tuple(each for each in ids if each != job) for ids in (hand.taken, hand.suspects)
+            )
+            given = hand._replace(taken=taken, suspects=suspects)
             yield from self._send(world, given, ("release", name, "", job), _nothing)
         yield from self._takes(world, hand)
         if self._has_strangers(world, hand):
@@ -74,16 +77,20 @@ class Processes:
 
     def _takes(self, world: World, hand: Hand) -> Iterator[Move]:
         free = self._scene.slots - hand.holds
-        if free > 0 and not hand.suspects:
+        if free > 0 and not hand.suspects and not hand.solo:
             taker = hand._replace(saw=None)
             yield from self._send(world, taker, ("take", hand.name, free), self._took)
             if self._server.store.value(world.data, KEYS.ready):
                 yield from self._send(world, taker, ("pop", hand.name), self._popped)
 
     def _begins(self, world: World, hand: Hand) -> Iterator[Move]:
-        ids = hand.taken
-        if not ids and hand.suspects and not hand.begun:
-            ids = hand.suspects[:1]
+        if hand.solo:
+            return
+        ids, alone = hand.taken, not hand.begun
+        if ids:
+            alone = alone and len(ids) == 1
+        elif hand.suspects and (alone or self._scene.hurries):
+            ids, alone = hand.suspects[:1], True
         if ids:
             token = f"t{hand.number + 1}{hand.begins}"
             beginner = hand._replace(
@@ -91,7 +98,8 @@ class Processes:
                 suspects=tuple(job for job in hand.suspects if job not in ids),
                 begins=hand.begins + 1,
             )
-            yield from self._send(world, beginner, ("begin", hand.name, token, ids), self._began)
+            solo = 0 if alone else self._scene.max_crashes - 1
+            yield from self._send(world, beginner, ("begin", hand.name, token, ids, solo), self._began)
 
     def _settles(self, world: World, hand: Hand) -> Iterator[Move]:
         for begun in hand.begun:
@@ -107,7 +115,9 @@ class Processes:
         if begun.said:
             return (begun.said,)
         cancels = self._server.store.value(world.data, KEYS.cancels)
-        return ("discard",) if any(job == begun.job for job, _ in cancels) else self._scene.settles
+        # It asks for wishes now and then: its job may end in another way before it has heard of one.
+        asked = any(job == begun.job for job, _ in cancels)
+        return ("discard", *self._scene.settles) if asked else self._scene.settles
 
     # Calls and their replies -----------------------------------------------------------------
 
@@ -152,7 +162,13 @@ class Processes:
             return self._renew(world, hand)
         most = self._scene.max_crashes
         new = (
-            Begun(claim.id, claim.worker, claim.token, "bury" if claim.crashes >= most else "")
+            Begun(
+                claim.id,
+                claim.worker,
+                claim.token,
+                "bury" if claim.crashes >= most else "",
+                0 < most - 1 <= claim.crashes,
+            )
             for claim in reply.claims
         )
         suspects = (*hand.suspects, *reply.wait)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from redjobs.keys import BELL
 from tests import invariants
-from tests.interleavings.calls import KEYS, NAMES, SETTLES, A, B, Call
+from tests.interleavings.calls import KEYS, NAMES, SETTLES, A, B, C, Call
 from tests.interleavings.store import CLOCK, Store
 
-JOBS = (A, B)
+JOBS = (A, B, C)
 _LIVING = ("scheduled", "ready", "processing")
 #: How a call moved the counters.
 Counted = tuple[tuple[str, int], ...]
@@ -81,6 +81,8 @@ class Rules:
                 raise Broken(f"{job[1]} was begun before its time")
             if call[0] in ("take", "begin") and old != new and call[1] not in leased and new.owner == call[1]:
                 raise Broken(f"{call[1]} got {job[1]}, and has no lease")
+            if call[0] == "begin" and new.token != old.token and 0 < call[4] <= old.crashes:
+                raise Broken(f"{job[1]} is one crash from quarantine, and begun beside others")
         count = dict(counted)
         more = sum(count.get(name, 0) for name in ("enqueued", "requeued"))
         less = sum(count.get(name, 0) for name in ("completed", "dead", "cancelled"))

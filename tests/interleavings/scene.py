@@ -52,6 +52,8 @@ class Scene:
     #: Whether a process runs what it has begun all at once, so that a supervisor charges all of it.
     threads: bool = False
     max_crashes: int = 2
+    #: Whether a suspect does not wait for what runs: it has waited long enough.
+    hurries: bool = False
     #: Whether a process that is down is replaced, as long as there are lives left.
     respawns: bool = False
     #: How often the call that enqueues a job may be sent, and for when.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.interleavings.calls import A, B, Call
+from tests.interleavings.calls import A, B, C, Call
 from tests.interleavings.scene import Scene
 from tests.interleavings.world import Budget
 
@@ -15,10 +15,20 @@ _TWO: tuple[Call, ...] = (*_ONE, ("enqueue", B, ""))
 _CRASH: tuple[Call, ...] = (
     *_TWO,
     ("take", "w2", 2),
-    ("begin", "w2", "t", (A, B)),
+    ("begin", "w2", "t", (A, B), 0),
     ("retire", "w2", False),
     ("recover", "w2", A, True),
     ("recover", "w2", B, True),
+)
+#: The second job was in a crash, the first one was not.
+_SUSPECT: tuple[Call, ...] = (
+    *_WORKERS,
+    ("enqueue", B, ""),
+    ("take", "w2", 1),
+    ("begin", "w2", "t", (B,), 0),
+    ("retire", "w2", False),
+    ("recover", "w2", B, True),
+    ("enqueue", A, ""),
 )
 #: A process that had taken a job is dead and retired.
 _STRANDED: tuple[Call, ...] = (
@@ -28,12 +38,21 @@ _STRANDED: tuple[Call, ...] = (
     ("retire", "w2", False),
 )
 #: A process has begun the first job, and works on it.
-_ELSEWHERE: tuple[Call, ...] = (*_ONE, ("take", "w2", 1), ("begin", "w2", "t", (A,)))
+_ELSEWHERE: tuple[Call, ...] = (*_ONE, ("take", "w2", 1), ("begin", "w2", "t", (A,), 0))
+#: The same, and the job was in a crash of that process before.
+_AGAIN: tuple[Call, ...] = (
+    *_ELSEWHERE,
+    ("retire", "w2", False),
+    ("recover", "w2", A, True),
+    ("register", "w2x"),
+    ("take", "w2x", 1),
+    ("begin", "w2x", "t", (A,), 0),
+)
 #: The first job is dead, the second one too.
 _DEAD: tuple[Call, ...] = (
     *_TWO,
     ("take", "w2", 2),
-    ("begin", "w2", "t", (A, B)),
+    ("begin", "w2", "t", (A, B), 0),
     ("bury", "w2", "t", A),
     ("bury", "w2", "t", B),
 )
@@ -48,6 +67,18 @@ _SUSPECTS = Scene(
     beats=True,
     poison=True,
     respawns=True,
+    reaches=("completed", "dead"),
+)
+_POISON = Scene(
+    "poison",
+    _TWO,
+    Budget(),
+    22,
+    hands=1,
+    slots=2,
+    poison=True,
+    respawns=True,
+    reaches=("completed", "dead"),
 )
 _SENT_AGAIN = Scene("sent again", _WORKERS, Budget(lost=1), 8, hands=1, sends=2)
 
@@ -86,8 +117,9 @@ SCENES = (
     Scene(
         "cancelled",
         _ONE,
-        Budget(cancels=1, ticks=1, sweeps=1),
+        Budget(late=1, cancels=1, ticks=1, sweeps=1),
         6,
+        settles=("complete", "retry"),
         supervised=False,
         reaches=("completed", "cancelled"),
     ),
@@ -110,6 +142,17 @@ SCENES = (
         settles=("complete", "bury"),
         reaches=("completed", "deleted"),
     ),
+    # Another job wants the first one's unique key, and may have it in time.
+    Scene(
+        "a rival",
+        _ONE,
+        Budget(requeues=1, cancels=1, late=1),
+        7,
+        hands=1,
+        settles=("complete", "keep", "bury"),
+        flies=(("enqueue", C, ""),),
+        reaches=("completed", "dead", "cancelled"),
+    ),
     Scene(
         "requeued, cancelled",
         _ELSEWHERE,
@@ -121,17 +164,9 @@ SCENES = (
         reaches=("completed", "cancelled", "deleted"),
     ),
     # A job that kills each process which begins it, and its neighbour.
-    Scene(
-        "poison",
-        _TWO,
-        Budget(),
-        22,
-        hands=1,
-        slots=2,
-        poison=True,
-        respawns=True,
-        reaches=("completed", "dead"),
-    ),
+    _POISON,
+    replace(_POISON, name="poison, once is too often", depth=14, max_crashes=1),
+    _SUSPECTS,
     Scene("poison, two processes", _TWO, Budget(lives=1), 11, slots=2, poison=True, respawns=True),
     # The same, and people cancel it, and a sweep comes by.
     Scene(
@@ -181,12 +216,12 @@ SCENES = (
     ),
     Scene(
         "asleep, retried elsewhere",
-        _ELSEWHERE,
+        _AGAIN,
         Budget(ticks=1),
         9,
         hands=1,
         sleeps="soon",
-        flies=(("retry", "w2", "t", A),),
+        flies=(("retry", "w2x", "t", A),),
     ),
     Scene(
         "everything",
@@ -206,9 +241,9 @@ KNOWN = (
         "an enqueue whose reply was lost and that is sent again when its job is over makes it anew",
     ),
     (
-        _SUSPECTS,
+        replace(_SUSPECTS, setup=_SUSPECT, hurries=True),
         "a job is quarantined for what its neighbour did",
-        "a suspect that is taken later is begun beside what its worker has begun before",
+        "a suspect that has waited for long is begun beside what its worker has begun before",
     ),
 )
 

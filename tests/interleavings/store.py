@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import hiredis
 
 from redjobs.commands import SCRIPTS
-from tests.interleavings.calls import KEYS, NAMES, UNIQUE, A, B, Call, command
+from tests.interleavings.calls import KEYS, NAMES, UNIQUE, A, B, C, Call, command
 from tests.servers import Server
 
 CLOCK = "clock"
@@ -34,7 +34,7 @@ _ZSETS = [
     KEYS.completed,
     KEYS.cancels,
 ]
-_HASHES = [KEYS.job(A), KEYS.job(B)]
+_HASHES = [KEYS.job(A), KEYS.job(B), KEYS.job(C)]
 _STRINGS = [KEYS.unique(UNIQUE), CLOCK]
 _READ = (
     [("LRANGE", key, "0", "-1") for key in _LISTS]

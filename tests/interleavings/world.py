@@ -20,6 +20,8 @@ class Begun(NamedTuple):
     token: str
     #: How it was settled in a call whose reply was lost: it is said again, and nothing else.
     said: str = ""
+    #: One crash more is one too many: nothing is taken or begun beside it.
+    suspect: bool = False
 
 
 class Hand(NamedTuple):
@@ -57,6 +59,11 @@ class Hand(NamedTuple):
     def holds(self) -> int:
         """How many jobs it knows that it has."""
         return len(self.taken) + len(self.suspects) + len(self.begun)
+
+    @property
+    def solo(self) -> bool:
+        """Whether a suspect runs."""
+        return any(begun.suspect for begun in self.begun)
 
     @property
     def known(self) -> set[str]:
@@ -169,10 +176,10 @@ class Server:
         fact = self.rules.facts(step.after)[JOBS.index(job)]
         if not ghost.stored and fact.place:
             ghost = ghost._replace(stored=True)
-        if verb == "retry" and mine and step.reply == "scheduled":
-            ghost = ghost._replace(retries=ghost.retries + 1)
-        elif verb in FATES and mine and step.reply in ([], "dead", "discarded"):
-            ghost = self._sealed(ghost, call, job)
+        if mine and step.reply == "scheduled" and verb == "retry":
+            ghost = self._planned(ghost, job, fact)
+        elif mine and verb in FATES and step.reply in ([], "dead", "discarded"):
+            ghost = self._sealed(ghost, call, job, step.reply)
         elif mine and verb in ("cancel", "requeue", "delete"):
             ghost = self._meddled(ghost, call, step.reply, fact)
         self._check_job(ghost, job, fact.place)
@@ -182,8 +189,17 @@ class Server:
         return ghost
 
     @staticmethod
-    def _sealed(ghost: Ghost, call: Call, job: str) -> Ghost:
-        if call[0] == "discard" and not ghost.unwanted:
+    def _planned(ghost: Ghost, job: str, fact: Fact) -> Ghost:
+        """A job that failed and is to be run again."""
+        if ghost.unwanted:
+            raise Broken(f"{job[1]} is planned again, and somebody has asked that it be stopped")
+        if fact.crashes:
+            raise Broken(f"{job[1]} has ended its attempt, and its crashes are not forgotten")
+        return ghost._replace(retries=ghost.retries + 1)
+
+    @staticmethod
+    def _sealed(ghost: Ghost, call: Call, job: str, reply: Any) -> Ghost:
+        if reply == "discarded" and not ghost.unwanted:
             raise Broken(f"{job[1]} is stopped, and nobody has asked for that in this life")
         return ghost._replace(fate=FATES[call[0]])
 
