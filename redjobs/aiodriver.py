@@ -101,7 +101,7 @@ class AsyncDriver(BaseDriver):
             if instead := self._lost(error):
                 raise instead from error
             raise
-        self._answered = True
+        self._heard.yet = True
         return replies
 
     async def _share(self, calls: list[Words]) -> list[Any]:

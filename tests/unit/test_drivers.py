@@ -132,6 +132,17 @@ def test_what_a_node_of_a_cluster_did_not_answer_may_be_done(
         enqueue(queue)
 
 
+def test_when_no_node_of_a_cluster_ever_answered_nothing_is_done(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, client = make(redis.ConnectionError("lost"))
+    monkeypatch.setattr(queue._driver, "_central", client)
+    monkeypatch.setattr("redjobs.connect.near", lambda *_: client)
+    with pytest.raises(ServerUnavailable):
+        enqueue(queue)
+    assert client.names == ["sadd"]
+
+
 def test_the_name_of_a_queue_is_announced_once(make: Make) -> None:
     queue, client = make(1, READY, READY, 1, READY)
     enqueue(queue)
