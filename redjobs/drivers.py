@@ -129,7 +129,9 @@ class BaseDriver:
             confirmed = 0 if refusal else replies[-1]
             ids = [job.id for job in cast(list[Any], found) if isinstance(job, Job)]
             if ids and confirmed < self._replicas:
-                raise NotReplicated(ids, confirmed, self._replicas, refusal) from refusal
+                problem = NotReplicated(ids, confirmed, self._replicas, refusal)
+                problem.replies = found
+                raise problem from refusal
         return found
 
     def _lost(self, error: Exception) -> ServerUnavailable | None:
@@ -209,16 +211,21 @@ class Driver(BaseDriver):
         self.announce(shards)
         bulk = Bulk(self.run, self._stream_pool)
         try:
-            return [
-                self.drive(flows.existing(found.keys, found.job, found.holder))
-                if isinstance(found, Taken)
-                else found
-                for found in bulk.store(flows.batches(shards, jobs))
-            ]
+            stored = bulk.store(flows.batches(shards, jobs))
+            found = [self._existing(one, bulk) if isinstance(one, Taken) else one for one in stored]
         except (*LOST, ServerUnavailable) as error:
             if isinstance(error, ServerUnavailable) and bulk.calls == 1:
                 raise  # it says that nothing was done, and nothing was done before it
             raise flows.enqueue_unknown(bulk.sent, error) from error
+        bulk.doubts.tell()
+        return found
+
+    def _existing(self, taken: Taken, bulk: Bulk) -> Job:
+        try:
+            return self.drive(flows.existing(taken.keys, taken.job, taken.holder))
+        except NotReplicated as error:
+            (job,) = bulk.doubts.noted(error)
+            return cast(Job, job)
 
     def _call(self, calls: list[Words]) -> list[Any]:
         try:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 import redis
 
-from redjobs import AsyncQueue, Job, Queue, Verdict, call, connect
+from redjobs import AsyncQueue, Job, Queue, State, Verdict, call, connect
 from redjobs.access import Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
@@ -346,6 +346,36 @@ def test_one_queue_on_all_nodes(server: Cluster, worker: Start, runs: Runs, gate
     worker(queues=("mail",))
     runs.wait("end", job_id=held.id, timeout=30)
     queue.close()
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+def test_one_replica_of_a_sharded_queue_does_not_answer(server: Cluster) -> None:
+    """All jobs are there, and those are named that their node alone has."""
+    queue = Queue("mail", url=server.url, shards=8, wait_replicas=1)
+    before = {job.id for job in queue.enqueue_many(call(record, "before") for _ in range(40))}
+    home = server.home_of("{mail/0}")
+    replica = server.replica_of(home)
+    replica.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(NotReplicated, match="accepted, not replicated: 0 of 1 replicas") as caught:
+            queue.enqueue_many(call(record, "bulk") for _ in range(200))
+    finally:
+        replica.process.send_signal(signal.SIGCONT)
+    there = {job.id: job.queue for job in jobs_of(server) if job.id not in before}
+    assert len(there) == 200
+    at_home = {job_id for job_id, shard in there.items() if server.home_of(f"{{{shard}}}") is home}
+    assert set(caught.value.job_ids) == at_home and 0 < len(at_home) < 200
+    queue.close()
+
+
+def jobs_of(server: Cluster) -> list[Job]:
+    """All that are ready, in all shards."""
+    client = connect.connect(resolve_url(server.url))
+    inspector = Inspector(client)
+    found = [inspector.jobs(f"mail/{n}", State.READY, limit=1000).jobs for n in range(8)]
+    client.close()
+    return list(itertools.chain(*found))
 
 
 @pytest.mark.slow
