@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from redjobs import AsyncQueue, Job, JobNotFound, Queue, State, Verdict, call, connect
-from redjobs.access import Role
+from redjobs.access import WISHES, Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
 from redjobs.inspector import Inspector
@@ -470,6 +470,21 @@ def test_the_printed_rights_are_enough_in_a_cluster(
             refused.enqueue(record, "refused")
         refused.close()
         roles[role].may_again(denied)
+
+
+@pytest.mark.slow
+def test_a_worker_in_a_cluster_does_without_its_wishes(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs, tmp_path: Path
+) -> None:
+    user = member(server, tmp_path, Role.WORKER)
+    for wish in WISHES:
+        user.lacks(wish)
+    process = worker(url=user.url)
+    queue.enqueue(record, "x")
+    runs.wait("end", "x")
+    assert process.stop() == 0
+    for word in ("refuses", "no permission", "Traceback"):
+        assert process.count(word) == 0, process.log
 
 
 @pytest.mark.slow

@@ -187,6 +187,24 @@ def test_what_was_acknowledged_and_replicated_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.row(19)
+def test_a_primary_that_comes_back_empty_before_anybody_takes_over_empties_its_replica(
+    server: Trio, queue: Queue
+) -> None:
+    """Known, and not to be mended by a client: this is what a log (AOF) is for, with replicas, too."""
+    for number in range(50):
+        queue.enqueue(record, str(number))
+    assert queue.redis.wait(1, 5000) == 1
+    primary, replica = server.primary, server.replica
+    primary.kill()
+    primary.start()
+    wait_until(primary.answers)
+    wait_until(lambda: is_replica(replica) and replica.client().dbsize() == 0, 20, "the replica is empty")
+    assert server.primary is primary, "nobody had noticed"
+    assert queue.redis.llen(queue.keys.ready) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.row(20)
 def test_what_the_replica_did_not_receive_is_told_and_refused_later(
     server: Trio, queue: Queue, worker: Start, runs: Runs, gate: Path
