@@ -114,7 +114,7 @@ ROWS = (
         "Sentinel fails over under load",
         "What the replica had received is run; the rest is counted",
         "Four kills a run with calls under way, one of them by default: all runs that WAIT had "
-        "confirmed. Of what nobody waited for, at most 20 jobs may be missing; the measurement above "
+        "confirmed. Of what nobody waited for, fewer than 50 jobs may be missing; the measurement above "
         "counts more of it. A primary without AOF that is back before the failover is empty, and so "
         "is its replica",
     ),

@@ -148,7 +148,6 @@ def test_a_slot_moves_and_its_node_is_killed_under_load(
     wait_until(lambda: len(set(accepted) - set(runs.texts())) < 50, 30, "all but the last before it")
     lost = set(accepted) - set(runs.texts())
     print(f"{len(lost)} of {len(accepted)} lost, {load.refused} refused")
-    assert len(runs.texts()) - len(set(runs.texts())) <= 2
     assert process.stop() == 0
     invariants.check(server.client())
 

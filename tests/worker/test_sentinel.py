@@ -123,7 +123,7 @@ def test_a_primary_is_killed_under_load_and_what_a_replica_had_confirmed_runs(
     wait_until(lambda: set(runs.texts()) >= set(unconfirmed[-90:]), 30, "what the new primary accepted")
     lost = set(unconfirmed) - set(runs.texts())
     print(f"{len(lost)} of {already[loads[1]]} lost; of {len(confirmed)} confirmed none")
-    assert len(lost) <= 20, "what was under way"
+    assert len(lost) < 50, "what was under way"
     assert process.stop() == 0
     invariants.check(server.client())
 
