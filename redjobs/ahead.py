@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError
 
 from redjobs import commands
 from redjobs.commands import Command
+from redjobs.errors import NotReplicated
 from redjobs.flows import Batch, Replies, Taken
 from redjobs.jobs import Job
 from redjobs.wire import AsyncStream, Stream
@@ -34,6 +35,28 @@ def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
         began = time.monotonic()
 
 
+class Doubts:
+    """What no replica has confirmed. It is accepted, and so is what follows: it is told when all is sent."""
+
+    def __init__(self) -> None:
+        self._errors: list[NotReplicated] = []
+
+    def noted(self, error: NotReplicated) -> Replies:
+        """The replies that came with it."""
+        self._errors.append(error)
+        replies: Replies = error.replies
+        return replies
+
+    def tell(self) -> None:
+        """Raise one error for all."""
+        if not self._errors:
+            return
+        worst = min(self._errors, key=lambda error: error.confirmed)
+        ids = [job_id for error in self._errors for job_id in error.job_ids]
+        cause = worst.__cause__ if isinstance(worst.__cause__, Exception) else None
+        raise NotReplicated(ids, worst.confirmed, worst.wanted, cause) from cause
+
+
 class Bulk:
     """One `enqueue_many`.
 
@@ -46,6 +69,7 @@ class Bulk:
         #: The ids of all that may have been sent, in so many calls.
         self.sent: list[str] = []
         self.calls = 0
+        self.doubts = Doubts()
         self._enqueued: dict[int, Job | Taken] = {}
         self._streams: dict[Any, Stream] = {}
         self._under_way: deque[tuple[Batch, Command[Replies], Stream]] = deque()
@@ -67,7 +91,11 @@ class Bulk:
         command = commands.enqueue(batch.keys, batch.jobs)
         pool = self._pool(command)
         if pool is None:
-            self._enqueued.update(batch.settled(self._run(command)))
+            try:
+                replies = self._run(command)
+            except NotReplicated as error:
+                replies = self.doubts.noted(error)
+            self._enqueued.update(batch.settled(replies))
             return
         if pool not in self._streams:
             self._streams[pool] = around.enter_context(Stream(pool))
@@ -98,6 +126,7 @@ class AsyncBulk:
         self._pool = pool
         self.sent: list[str] = []
         self.calls = 0
+        self.doubts = Doubts()
         self._enqueued: dict[int, Job | Taken] = {}
         self._streams: dict[Any, AsyncStream] = {}
         self._under_way: deque[tuple[Batch, Command[Replies], AsyncStream]] = deque()
@@ -119,7 +148,11 @@ class AsyncBulk:
         command = commands.enqueue(batch.keys, batch.jobs)
         pool = self._pool(command)
         if pool is None:
-            self._enqueued.update(batch.settled(await self._run(command)))
+            try:
+                replies = await self._run(command)
+            except NotReplicated as error:
+                replies = self.doubts.noted(error)
+            self._enqueued.update(batch.settled(replies))
             return
         if pool not in self._streams:
             self._streams[pool] = await around.enter_async_context(AsyncStream(pool))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis.asyncio
 from redis.exceptions import NoScriptError, ResponseError
@@ -14,7 +14,7 @@ from redjobs import commands, flows
 from redjobs.ahead import AsyncBulk
 from redjobs.commands import Command, Duplicate, Round
 from redjobs.drivers import LOST, MOST, BaseDriver
-from redjobs.errors import ServerUnavailable
+from redjobs.errors import NotReplicated, ServerUnavailable
 from redjobs.flows import Flow, Taken
 from redjobs.jobs import Job, NewJob
 from redjobs.settings import Server
@@ -83,16 +83,21 @@ class AsyncDriver(BaseDriver):
         await self.announce(shards)
         bulk = AsyncBulk(self.run, self._stream_pool)
         try:
-            return [
-                await self.drive(flows.existing(found.keys, found.job, found.holder))
-                if isinstance(found, Taken)
-                else found
-                for found in await bulk.store(flows.batches(shards, jobs))
-            ]
+            stored = await bulk.store(flows.batches(shards, jobs))
+            found = [await self._existing(one, bulk) if isinstance(one, Taken) else one for one in stored]
         except (*LOST, ServerUnavailable) as error:
             if isinstance(error, ServerUnavailable) and bulk.calls == 1:
                 raise  # it says that nothing was done, and nothing was done before it
             raise flows.enqueue_unknown(bulk.sent, error) from error
+        bulk.doubts.tell()
+        return found
+
+    async def _existing(self, taken: Taken, bulk: AsyncBulk) -> Job:
+        try:
+            return await self.drive(flows.existing(taken.keys, taken.job, taken.holder))
+        except NotReplicated as error:
+            (job,) = bulk.doubts.noted(error)
+            return cast(Job, job)
 
     async def _call(self, calls: list[Words]) -> list[Any]:
         try:
@@ -101,7 +106,7 @@ class AsyncDriver(BaseDriver):
             if instead := self._lost(error):
                 raise instead from error
             raise
-        self._answered = True
+        self._heard.yet = True
         return replies
 
     async def _share(self, calls: list[Words]) -> list[Any]:

@@ -64,6 +64,15 @@ class _Asked:
             self.turn.release()
 
 
+class _Heard:
+    """Whether a server has answered yet. The nodes of a cluster are one server."""
+
+    __slots__ = ("yet",)
+
+    def __init__(self) -> None:
+        self.yet = False
+
+
 class BaseDriver:
     """What both drivers know of their server, and what they say to it and of it."""
 
@@ -78,8 +87,8 @@ class BaseDriver:
         #: In a cluster, the client that has one for each slot, and the drivers of these.
         self._central: Any = client if connect.is_cluster(client) else None
         self._near: dict[Any, Self] = {}
-        #: Whether it has answered yet: before, a lost connection is a mistake in the settings.
-        self._answered = False
+        #: Before it has answered, a lost connection is a mistake in the settings.
+        self._heard = _Heard()
         self._announced: set[str] = set()
 
     def _words(self, command: Command[Any], *, known: bool = True) -> list[Words]:
@@ -98,8 +107,8 @@ class BaseDriver:
         client = connect.near(self._central, key)
         if client not in self._near:
             self._near[client] = type(self)(client, self._server, self._replicas)
-            # Whoever named this node has answered: what is lost from here on may have been done.
-            self._near[client]._answered = True
+            # Where another node has answered, what this one does not answer may be done.
+            self._near[client]._heard = self._heard
         return self._near[client]
 
     def _stream_pool(self, command: Command[Any]) -> Any:
@@ -120,12 +129,14 @@ class BaseDriver:
             confirmed = 0 if refusal else replies[-1]
             ids = [job.id for job in cast(list[Any], found) if isinstance(job, Job)]
             if ids and confirmed < self._replicas:
-                raise NotReplicated(ids, confirmed, self._replicas, refusal) from refusal
+                problem = NotReplicated(ids, confirmed, self._replicas, refusal)
+                problem.replies = found
+                raise problem from refusal
         return found
 
     def _lost(self, error: Exception) -> ServerUnavailable | None:
         """What to raise in place of a lost connection; None: the error itself."""
-        if self._answered or self._server is None:
+        if self._heard.yet or self._server is None:
             return None
         return connect.unavailable(self._server, error)
 
@@ -200,16 +211,21 @@ class Driver(BaseDriver):
         self.announce(shards)
         bulk = Bulk(self.run, self._stream_pool)
         try:
-            return [
-                self.drive(flows.existing(found.keys, found.job, found.holder))
-                if isinstance(found, Taken)
-                else found
-                for found in bulk.store(flows.batches(shards, jobs))
-            ]
+            stored = bulk.store(flows.batches(shards, jobs))
+            found = [self._existing(one, bulk) if isinstance(one, Taken) else one for one in stored]
         except (*LOST, ServerUnavailable) as error:
             if isinstance(error, ServerUnavailable) and bulk.calls == 1:
                 raise  # it says that nothing was done, and nothing was done before it
             raise flows.enqueue_unknown(bulk.sent, error) from error
+        bulk.doubts.tell()
+        return found
+
+    def _existing(self, taken: Taken, bulk: Bulk) -> Job:
+        try:
+            return self.drive(flows.existing(taken.keys, taken.job, taken.holder))
+        except NotReplicated as error:
+            (job,) = bulk.doubts.noted(error)
+            return cast(Job, job)
 
     def _call(self, calls: list[Words]) -> list[Any]:
         try:
@@ -218,7 +234,7 @@ class Driver(BaseDriver):
             if instead := self._lost(error):
                 raise instead from error
             raise
-        self._answered = True
+        self._heard.yet = True
         return replies
 
     def _share(self, calls: list[Words]) -> list[Any]:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 
 class RedjobsError(Exception):
@@ -57,7 +58,11 @@ class NotReplicated(RedjobsError):
 
     They will run; only a failover right now might lose them. `job_ids` are theirs. Enqueueing again would
     make others: use a unique key if you do. Where the server refused to wait, `__cause__` is its error.
+    When `enqueue_many` raises it, all of its jobs are accepted, and those that are not named are confirmed.
     """
+
+    #: What became of all jobs of the call.
+    replies: Any = ()
 
     def __init__(
         self, job_ids: list[str], confirmed: int, wanted: int, refusal: Exception | None = None
@@ -73,6 +78,7 @@ class NotReplicated(RedjobsError):
         super().__init__(f"{shown} accepted, not replicated: {why}")
         self.job_ids = tuple(job_ids)
         self.confirmed = confirmed
+        self.wanted = wanted
 
 
 class HandlerError(RedjobsError):

@@ -162,7 +162,8 @@ class Queue:
 
         A call may have its own time and options: `call(fn, n).in_(delay).with_options(key=...)`.
         When an error stops it half-way, what was sent before stays enqueued; a call is on its way
-        before the last one is answered.
+        before the last one is answered. NotReplicated stops nothing: it is raised when all are
+        accepted, and names those that no replica confirmed, which cost a second for each call.
         """
         with ExitStack() as around:
             new = self.registry.hooks.entered("enqueue", map(self._new, calls), around)

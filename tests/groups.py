@@ -42,7 +42,8 @@ class Node:
         self.reach: dict[str, Any] = {"port": self.port, "protocol": 2}
         if authority:
             settings |= {"port": "0", "tls-port": str(self.port), **authority.options}
-            self.reach |= {"host": "127.0.0.1", "ssl_ca_certs": str(authority.ca)}
+            self.reach |= {"host": "127.0.0.1", "ssl_ca_certs": str(authority.trusted)}
+            self.reach |= {"ssl_check_hostname": False}
         if sentinel:
             config = self._home / "sentinel.conf"
             config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
@@ -107,8 +108,14 @@ def _home() -> Iterator[Path]:
 class Trio:
     """A primary, its replica, and three Sentinels that watch them."""
 
-    def __init__(self, home: Path, stack: contextlib.ExitStack, authority: Authority | None = None) -> None:
-        self.nodes = [Node(home, authority=authority) for _ in range(2)]
+    def __init__(
+        self,
+        home: Path,
+        stack: contextlib.ExitStack,
+        authority: Authority | None = None,
+        others: Authority | None = None,
+    ) -> None:
+        self.nodes = [Node(home, authority=others or authority) for _ in range(2)]
         self.sentinels = [Node(home, sentinel=True, authority=authority) for _ in range(3)]
         self._scheme = "rediss" if authority else "redis"
         for node in (*self.nodes, *self.sentinels):
@@ -156,20 +163,30 @@ class Trio:
 
 
 @contextlib.contextmanager
-def trio(authority: Authority | None = None) -> Iterator[Trio]:
-    """A primary, a replica and three Sentinels until the end of the block. Takes about two seconds."""
+def trio(authority: Authority | None = None, others: Authority | None = None) -> Iterator[Trio]:
+    """A primary, a replica and three Sentinels until the end of the block. Takes about two seconds.
+
+    With `others` only the Sentinels have certificates of the authority.
+    """
     with _home() as home, contextlib.ExitStack() as stack:
-        yield Trio(home, stack, authority)
+        yield Trio(home, stack, authority, others)
 
 
 class Cluster:
     """Three primaries with a replica each, and all slots."""
 
-    def __init__(self, home: Path, stack: contextlib.ExitStack, authority: Authority | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        stack: contextlib.ExitStack,
+        authority: Authority | None = None,
+        others: Authority | None = None,
+    ) -> None:
         self._scheme = "rediss" if authority else "redis"
         options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
         options += ("--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no")
-        self.nodes = [Node(home, *options, authority=authority) for _ in range(6)]
+        signed = [authority] * 2 + [others or authority] * 4
+        self.nodes = [Node(home, *options, authority=each) for each in signed]
         for node in self.nodes:
             stack.callback(node.close)
             wait_until(node.answers, description=f"{node.address} answers")
@@ -296,7 +313,10 @@ def _raw(node: Node, *words: Any) -> Any:
 
 
 @contextlib.contextmanager
-def cluster(authority: Authority | None = None) -> Iterator[Cluster]:
-    """Six nodes until the end of the block. Takes some seconds."""
+def cluster(authority: Authority | None = None, others: Authority | None = None) -> Iterator[Cluster]:
+    """Six nodes until the end of the block. Takes some seconds.
+
+    With `others` only the two that the URL names have certificates of the authority.
+    """
     with _home() as home, contextlib.ExitStack() as stack:
-        yield Cluster(home, stack, authority)
+        yield Cluster(home, stack, authority, others)

@@ -1,8 +1,9 @@
 """What an accepted job survives when a replica takes over: `python -m tests.takeovers` prints a table.
 
-Producers enqueue through Sentinels, one job after the other, while the primary goes in one of several ways.
-They go on with its successor. A job is lost that `enqueue` had returned and that the successor does not have.
-A job that `enqueue` did not return, as no reply came or no replica confirmed, is none: its producer was told.
+Producers enqueue through Sentinels, or in a cluster, one job after the other, while the primary goes in one
+of several ways. They go on with its successor. A job is lost that `enqueue` had returned and that the
+successor does not have. A job that `enqueue` did not return, as no reply came or no replica confirmed, is
+none: its producer was told.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import redis
 
 from redjobs import EnqueueUnknown, NotReplicated, Queue, ServerUnavailable
-from tests.groups import SERVICE, Node, Trio, trio
+from tests.groups import SERVICE, Cluster, Node, Trio, cluster, trio
 from tests.losses import PRODUCERS, Loss
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -133,12 +134,38 @@ class Way:
     go: Callable[[Trio, Node], None]
 
 
+@dataclass(frozen=True)
+class ClusterWay:
+    """How the node of a queue goes."""
+
+    name: str
+    go: Callable[[Cluster, Node], None]
+
+
+def kill_node(server: Cluster, former: Node) -> None:
+    """The process is killed."""
+    former.kill()
+
+
+def fail_over_node(server: Cluster, former: Node) -> None:
+    """As an operator does it: the node waits until its replica has all."""
+    server.replica_of(former).client().execute_command("CLUSTER FAILOVER")  # type: ignore[no-untyped-call]
+
+
 WAYS = (
     Way("it is killed", kill),
     Way(f"it is cut off from its replica, and killed {CUT_S:.0f} s later", cut_and_kill),
     Way("it stands still, and goes on when the replica has taken over", hang),
     Way("an operator lets Sentinel fail over", fail_over),
 )
+
+
+CLUSTER_WAYS = (
+    ClusterWay("the queue's node of a cluster is killed", kill_node),
+    ClusterWay("an operator lets the cluster fail over", fail_over_node),
+)
+#: The slot of the producers' queue.
+TAG = "{default}"
 
 
 @dataclass(frozen=True)
@@ -182,23 +209,55 @@ def measure(way: Way, setting: Setting, loss: Loss) -> Told:
         return told
 
 
+def measure_cluster(way: ClusterWay, setting: Setting, loss: Loss) -> Told:
+    """One round in a cluster."""
+    with cluster() as server:
+        for node in server.nodes:
+            node.client().config_set("min-replicas-to-write", setting.writes)
+        producers = Producers(server.url, setting.waits)
+        try:
+            producers.go_on()
+            time.sleep(random.uniform(1.0, 3.0))
+            former, went_at = server.home_of(TAG), time.monotonic()
+            way.go(server, former)
+            wait_until(lambda: server.has_lost(former, TAG), 60, "its replica has the slot")
+            if former.process.poll() is not None:
+                former.start()
+                wait_until(former.answers)
+            wait_until(lambda: is_demoted(former), 120, "the former node is a replica")
+            producers.go_on()
+        finally:
+            told = producers.stop()
+        loss.count(server.client(), told.accepted, went_at)
+        return told
+
+
 def main() -> None:
     """Measure all ways, with and without waiting for a replica, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.takeovers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="times for each way (5)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--cluster", action="store_true", help="in a cluster, not with Sentinels")
+    said = parser.parse_args()
+    ways: tuple[Way | ClusterWay, ...] = CLUSTER_WAYS if said.cluster else WAYS
     print("| the primary: | set | lost | not accepted, and said so |\n|---|---|---|---|", flush=True)
-    for way in WAYS:
+    for way in ways:
         for setting in SETTINGS:
             loss = Loss()
-            told = [measure(way, setting, loss) for _ in range(rounds)]
-            said = (
+            told = [one_round(way, setting, loss) for _ in range(said.rounds)]
+            refusals = (
                 f"{sum(each.not_replicated for each in told):,} not replicated, "
                 f"{sum(each.unknown for each in told):,} unknown, "
                 f"{sum(each.refused for each in told):,} refused"
             )
             lost = f"{loss.lost:,} of {loss.accepted:,}"
-            print(f"| {way.name} | {setting.name} | {lost} | {said} |", flush=True)
+            print(f"| {way.name} | {setting.name} | {lost} | {refusals} |", flush=True)
+
+
+def one_round(way: Way | ClusterWay, setting: Setting, loss: Loss) -> Told:
+    """With servers of their own."""
+    if isinstance(way, ClusterWay):
+        return measure_cluster(way, setting, loss)
+    return measure(way, setting, loss)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from redjobs import AsyncQueue, Queue, call
 from redjobs.aiodriver import AsyncDriver
 from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
 from redjobs.drivers import Driver
-from redjobs.errors import EnqueueUnknown, PayloadError, ServerUnavailable, SettingsError
+from redjobs.errors import EnqueueUnknown, NotReplicated, PayloadError, ServerUnavailable, SettingsError
 from redjobs.settings import Server
 from tests.waiting import wait_until
 
@@ -70,15 +70,15 @@ Make = Callable[..., tuple[Any, Client]]
 def make(request: pytest.FixtureRequest) -> Make:
     """A queue of either kind whose client gives these answers; and the client."""
 
-    def make(*answers: Any, server: Server | None = SERVER) -> tuple[Any, Client]:
+    def make(*answers: Any, server: Server | None = SERVER, replicas: int = 0) -> tuple[Any, Client]:
         if request.param == "sync":
             client: Any = Client(*answers)
             queue: AnyQueue = Queue("mail", client=fakeredis.FakeRedis())
-            queue._driver = Driver(client, server)
+            queue._driver = Driver(client, server, replicas)
         else:
             client = AsyncClient(*answers)
             queue = AsyncQueue("mail", client=fakeredis.FakeAsyncRedis())
-            queue._driver = AsyncDriver(client, server)
+            queue._driver = AsyncDriver(client, server, replicas)
         return queue, client
 
     return make
@@ -130,6 +130,17 @@ def test_what_a_node_of_a_cluster_did_not_answer_may_be_done(
     monkeypatch.setattr("redjobs.connect.near", lambda _, key: nodes.get(key, client))
     with pytest.raises(EnqueueUnknown):
         enqueue(queue)
+
+
+def test_when_no_node_of_a_cluster_ever_answered_nothing_is_done(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, client = make(redis.ConnectionError("lost"))
+    monkeypatch.setattr(queue._driver, "_central", client)
+    monkeypatch.setattr("redjobs.connect.near", lambda *_: client)
+    with pytest.raises(ServerUnavailable):
+        enqueue(queue)
+    assert client.names == ["sadd"]
 
 
 def test_the_name_of_a_queue_is_announced_once(make: Make) -> None:
@@ -214,6 +225,21 @@ def test_many_jobs_of_which_some_were_sent_are_not_called_undone(make: Make) -> 
     queue, _ = make(1, undone)
     with pytest.raises(ServerUnavailable, match="nothing was done"):
         run(queue.enqueue_many(call(send, n) for n in range(3)))
+
+
+def test_what_follows_many_jobs_that_are_not_replicated_is_sent_too(make: Make) -> None:
+    """Else nobody could tell which of them are accepted, and "accepted" is what the error says."""
+    batch = [NOW, [b"ready"] * ENQUEUE_BATCH, []]
+    taken = [NOW, [b"duplicate"], [1, b"holder"]]
+    # The holder of the unique key is over when it is looked for, so that its job is enqueued after all.
+    answers = [batch, 0, 0, batch, 0, 1, taken, 0, 1, [b"missing", 0, []], READY, 0, 0]
+    queue, client = make(1, *answers, replicas=1)
+    calls = [call(send, n) for n in range(2 * ENQUEUE_BATCH)]
+    with pytest.raises(NotReplicated, match=f"{ENQUEUE_BATCH + 1} jobs are accepted") as caught:
+        run(queue.enqueue_many([*calls, call(send, 0).with_options(key="a")]))
+    first, last = client.calls[1], client.calls[-3]
+    assert all(job_id in (*first, *last) for job_id in caught.value.job_ids)
+    assert client.names.count("wait") == 4
 
 
 @lost

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from redjobs import JobNotFound, Queue, State
+from redjobs import JobNotFound, Queue, State, Verdict, call
 from redjobs.access import ELSEWHERE, WISHES, Role, commands_for
 from tests.accounts import NO_RIGHT, Account, account
 from tests.cli import Cli
@@ -19,7 +19,7 @@ from tests.lua.seeds import Lab
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Start
+from tests.worker.conftest import Start, is_gone
 from tests.worker.runs import Runs
 
 
@@ -82,10 +82,43 @@ def test_a_worker_has_all_the_rights_that_it_needs(
     queue.enqueue(handlers.record, "after a rest")
     runs.wait("end", "after a rest")
     assert process.stop() == 0
-    assert process.count("refuses") == process.count("no permission") == 0, process.log
+    for word in ("refuses", "no permission", "Traceback"):
+        assert process.count(word) == 0, process.log
     assert runs.count("cleanup", "JobCancelled") == 1
     redjobs = Cli(user.server, queue.keys, env={"REDJOBS_URL": user.url})
     assert redjobs.json("sweep", "--dead-age", "0.001")["total"]["trimmed"] == 3
+
+
+@pytest.mark.parametrize("shards", [None, 4])
+def test_a_role_may_be_for_one_queue(
+    server: Server, worker: Start, runs: Runs, tmp_path: Path, gate: Path, shards: int | None
+) -> None:
+    """The same holds for a queue in shards: those are `mail/0` and so on."""
+    queue = Queue("mail", url=server.url, shards=shards)
+    ran = [queue.options(backoff=0.1).enqueue(handlers.fail_until, 2)]
+    ran += queue.enqueue_many(call(handlers.record, str(number)) for number in range(20))
+    later = queue.options(key="later").enqueue_in(timedelta(hours=1), handlers.record, "later")
+    stopped = queue.enqueue(handlers.clean_up, str(gate))
+    with account(server, tmp_path, Role.WORKER, "--queue", "mail") as user:
+        process = worker(url=user.url, queues=("mail",), lease=2.0)
+        runs.wait("start", job_id=stopped.id)
+        assert queue.cancel(stopped.id) is Verdict.RUNNING
+        runs.wait("cleanup", "JobCancelled")
+        wait_until(lambda: all(is_gone(queue, job.id) for job in ran))
+        assert process.stop() == 0
+        for word in ("refuses", "no permission", "Traceback"):
+            assert process.count(word) == 0, process.log
+        with pytest.raises(redis.ResponseError, match=NO_RIGHT):
+            user.client().hgetall("redjobs:{other}:job:1")
+    with account(server, tmp_path, Role.ADMIN, "--queue", "mail") as admin:
+        redjobs = Cli(server, queue.keys, env={"REDJOBS_URL": admin.url})
+        assert sum(each["scheduled"] for each in redjobs.json("status", "mail")["queues"]) == 1
+        pages = redjobs.json("jobs", "list", "--queue", "mail", "--state", "scheduled")["pages"]
+        assert [job["id"] for page in pages for job in page["jobs"]] == [later.id]
+        assert redjobs.json("jobs", "show", later.id, "--queue", "mail")["id"] == later.id
+        assert redjobs.json("sweep", "mail")["queues"]
+        assert redjobs.json("clear", "mail", "--yes")["removed"]["scheduled"] == 1
+    queue.close()
 
 
 def test_a_worker_can_do_nothing_else(user: Account, queue: Queue) -> None:

@@ -16,8 +16,8 @@ from typing import Any, cast
 import pytest
 import redis
 
-from redjobs import AsyncQueue, Job, Queue, Verdict, call, connect
-from redjobs.access import Role
+from redjobs import AsyncQueue, Job, JobNotFound, Queue, State, Verdict, call, connect
+from redjobs.access import WISHES, Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
 from redjobs.inspector import Inspector
@@ -96,6 +96,7 @@ def move_at_once(server: Cluster, key: str = TAG) -> None:
     server.migrate(key, *other(server, key))
 
 
+@pytest.mark.slow
 @pytest.mark.row(22)
 def test_a_queue_goes_on_where_its_slot_has_moved(
     server: Cluster, queue: Queue, worker: Start, runs: Runs
@@ -123,6 +124,31 @@ def test_a_queue_goes_on_where_its_slot_has_moved(
     wait_until(lambda: Inspector(queue.redis).queue("default").counters["completed"] == 3)
     assert process.stop() == 0
     others.close()
+    invariants.check(server.client())
+
+
+@pytest.mark.row(22)
+def test_a_slot_moves_and_its_node_is_killed_under_load(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs
+) -> None:
+    """A short round of the slow ones that follow."""
+    process = worker(threads=2)
+    load = Load(queue)
+    move_at_once(server)
+    load.goes_on()
+    moved = set(load.accepted)
+    wait_until(lambda: set(runs.texts()) >= moved, 30, "all have run that were accepted while it moved")
+
+    home = server.home_of(TAG)
+    wait_until(server.is_well, 20, "its replica has the slot, too")
+    home.kill()
+    load.goes_on()
+    accepted = load.stop()
+    wait_until(lambda: set(runs.texts()) >= set(accepted[-100:]), 30, "all that the new node accepted")
+    wait_until(lambda: len(set(accepted) - set(runs.texts())) < 50, 30, "all but the last before it")
+    lost = set(accepted) - set(runs.texts())
+    print(f"{len(lost)} of {len(accepted)} lost, {load.refused} refused")
+    assert process.stop() == 0
     invariants.check(server.client())
 
 
@@ -333,8 +359,12 @@ def test_one_queue_on_all_nodes(server: Cluster, worker: Start, runs: Runs, gate
     shards = cli.json("status")["queues"]
     assert [sum(shard[place] for shard in shards) for place in ("ready", "scheduled")] == [200, 14]
 
+    asyncio.run(use_shards(server.url))
     process = worker(queues=("mail",))
-    wait_until(lambda: set(runs.texts()) == {*map(str, range(200)), "later 3"}, 30)
+    ran = {*map(str, range(200)), "later 3", "async", *(f"async {number}" for number in range(50))}
+    wait_until(lambda: set(runs.texts()) == ran, 30)
+    status = cli.json("status")["queues"]
+    assert [sum(shard[place] for shard in status) for place in ("ready", "scheduled")] == [0, 12]
 
     # A shard moves, the worker dies, a sweep recovers: as with a queue of one part.
     held = queue.enqueue(wait, str(gate), "held")
@@ -346,6 +376,51 @@ def test_one_queue_on_all_nodes(server: Cluster, worker: Start, runs: Runs, gate
     worker(queues=("mail",))
     runs.wait("end", job_id=held.id, timeout=30)
     queue.close()
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
+def test_one_replica_of_a_sharded_queue_does_not_answer(server: Cluster) -> None:
+    """All jobs are there, and those are named that their node alone has."""
+    queue = Queue("mail", url=server.url, shards=8, wait_replicas=1)
+    before = {job.id for job in queue.enqueue_many(call(record, "before") for _ in range(40))}
+    home = server.home_of("{mail/0}")
+    replica = server.replica_of(home)
+    replica.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(NotReplicated, match="accepted, not replicated: 0 of 1 replicas") as caught:
+            queue.enqueue_many(call(record, "bulk") for _ in range(200))
+    finally:
+        replica.process.send_signal(signal.SIGCONT)
+    there = {job.id: job.queue for job in jobs_of(server) if job.id not in before}
+    assert len(there) == 200
+    at_home = {job_id for job_id, shard in there.items() if server.home_of(f"{{{shard}}}") is home}
+    assert set(caught.value.job_ids) == at_home and 0 < len(at_home) < 200
+    queue.close()
+
+
+async def use_shards(url: str) -> None:
+    """What coroutines do with a sharded queue. One of the scheduled jobs is gone afterwards."""
+    queue = AsyncQueue("mail", url=url, shards=8)
+    job = await queue.enqueue(record, "async")
+    many = await queue.enqueue_many(call(record, f"async {number}") for number in range(50))
+    assert len({each.queue for each in many}) == 8
+    for each in (job, many[0], many[-1]):
+        assert (await queue.get(each.id)).id == each.id
+    assert (await queue.get("key-5")).key == "key-5"
+    assert await queue.cancel("key-5") is Verdict.CANCELLED
+    with pytest.raises(JobNotFound):
+        await queue.get("key-5")
+    await queue.close()
+
+
+def jobs_of(server: Cluster) -> list[Job]:
+    """All that are ready, in all shards."""
+    client = connect.connect(resolve_url(server.url))
+    inspector = Inspector(client)
+    found = [inspector.jobs(f"mail/{n}", State.READY, limit=1000).jobs for n in range(8)]
+    client.close()
+    return list(itertools.chain(*found))
 
 
 @pytest.mark.slow
@@ -384,7 +459,7 @@ def test_the_printed_rights_are_enough_in_a_cluster(
     queue.enqueue_in(timedelta(hours=1), record, "later")
     queue.close()
     assert process.stop() == 0
-    assert process.count("no permission") == 0, process.log
+    assert process.count("no permission") == process.count("Traceback") == 0, process.log
     cli = Cli(server, Keys("default"), env={"REDJOBS_URL": roles[Role.ADMIN].url})  # type: ignore[arg-type]
     assert cli.json("clear", "default", "--yes")["removed"]["scheduled"] == 1
     for role, denied in ((Role.PRODUCER, "wait"), *((role, "cluster|slots") for role in Role)):
@@ -397,6 +472,21 @@ def test_the_printed_rights_are_enough_in_a_cluster(
 
 
 @pytest.mark.slow
+def test_a_worker_in_a_cluster_does_without_its_wishes(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs, tmp_path: Path
+) -> None:
+    user = member(server, tmp_path, Role.WORKER)
+    for wish in WISHES:
+        user.lacks(wish)
+    process = worker(url=user.url)
+    queue.enqueue(record, "x")
+    runs.wait("end", "x")
+    assert process.stop() == 0
+    for word in ("refuses", "no permission", "Traceback"):
+        assert process.count(word) == 0, process.log
+
+
+@pytest.mark.slow
 def test_nobody_there_and_clients_of_others() -> None:
     queue = Queue(url="redis+cluster://127.0.0.1:1,127.0.0.1:2")
     with pytest.raises(ServerUnavailable, match="no node of the cluster at"):
@@ -404,8 +494,7 @@ def test_nobody_there_and_clients_of_others() -> None:
     queue.close()
 
 
-def test_redis_pys_own_client_for_clusters_is_refused(server: Cluster) -> None:
-    client = redis.RedisCluster.from_url(f"redis://{server.nodes[0].address}")
+def test_redis_pys_own_client_for_clusters_is_refused() -> None:
+    client: Any = object.__new__(redis.RedisCluster)  # a whole one would have asked a cluster
     with pytest.raises(SettingsError, match=r"redis\+cluster://"):
-        Queue(client=client)  # type: ignore[arg-type]
-    client.close()
+        Queue(client=client)

@@ -67,6 +67,68 @@ def named(server: Trio, node: Node) -> bool:
     return any(int(port) == node.port for _, port in told)
 
 
+class Load:
+    """A thread that enqueues one job after the other; what it is told is not there it forgets."""
+
+    def __init__(self, url: str, name: str, replicas: int = 0) -> None:
+        self.accepted: list[str] = []
+        self.told = 0
+        self._queue = Queue(url=url, wait_replicas=replicas)
+        self._name = name
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._ends.is_set():
+            number += 1
+            try:
+                self._queue.enqueue(record, f"{self._name}-{number}")
+            except (NotReplicated, EnqueueUnknown, ServerUnavailable):
+                self.told += 1
+            else:
+                self.accepted.append(f"{self._name}-{number}")
+
+    def goes_on(self, more: int = 100) -> None:
+        """Wait until more jobs are accepted."""
+        enough = len(self.accepted) + more
+        wait_until(lambda: len(self.accepted) >= enough, 60, "jobs are accepted")
+
+    def stop(self) -> list[str]:
+        """What was accepted."""
+        self._ends.set()
+        self._thread.join(30)
+        self._queue.close()
+        return self.accepted
+
+
+@pytest.mark.row(19)
+@pytest.mark.parametrize("round_", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 4))])
+def test_a_primary_is_killed_under_load_and_what_a_replica_had_confirmed_runs(
+    server: Trio, queue: Queue, worker: Start, runs: Runs, round_: int
+) -> None:
+    """At any moment: calls are under way. Of what nobody waited for the losses are counted."""
+    process = worker(threads=2)
+    loads = [Load(server.url, "confirmed", replicas=1), Load(server.url, "unconfirmed")]
+    for load in loads:
+        load.goes_on()
+    server.primary.kill()
+    already = {load: len(load.accepted) for load in loads}
+    loads[1].goes_on()
+    enqueue_async(server.url, "async")
+    confirmed, unconfirmed = [load.stop() for load in loads]
+
+    wait_until(lambda: set(runs.texts()) >= {*confirmed, "async"}, 30, "all have run that were confirmed")
+    wait_until(lambda: set(runs.texts()) >= set(unconfirmed[-90:]), 30, "what the new primary accepted")
+    lost = set(unconfirmed) - set(runs.texts())
+    print(f"{len(lost)} of {already[loads[1]]} lost; of {len(confirmed)} confirmed none")
+    assert len(lost) < 50, "what was under way"
+    assert process.stop() == 0
+    invariants.check(server.client())
+
+
+@pytest.mark.slow
 @pytest.mark.row(19)
 def test_after_a_failover_all_go_on(server: Trio, queue: Queue, worker: Start, runs: Runs) -> None:
     process = worker()
@@ -122,6 +184,24 @@ def test_what_was_acknowledged_and_replicated_runs(
     wait_until(lambda: set(runs.texts()) >= set(acknowledged), 30, "all have run")
     assert process.stop() == 0
     invariants.check(server.client())
+
+
+@pytest.mark.slow
+@pytest.mark.row(19)
+def test_a_primary_that_comes_back_empty_before_anybody_takes_over_empties_its_replica(
+    server: Trio, queue: Queue
+) -> None:
+    """Known, and not to be mended by a client: this is what a log (AOF) is for, with replicas, too."""
+    for number in range(50):
+        queue.enqueue(record, str(number))
+    assert queue.redis.wait(1, 5000) == 1
+    primary, replica = server.primary, server.replica
+    primary.kill()
+    primary.start()
+    wait_until(primary.answers)
+    wait_until(lambda: is_replica(replica) and replica.client().dbsize() == 0, 20, "the replica is empty")
+    assert server.primary is primary, "nobody had noticed"
+    assert queue.redis.llen(queue.keys.ready) == 0
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from redjobs import AsyncQueue, Job, Queue, ServerUnavailable
+from redjobs import AsyncQueue, Job, JobNotFound, Queue, ServerUnavailable
 from tests import invariants
 from tests.certificates import Authority, server_with_tls
 from tests.groups import Cluster, Trio, cluster, trio
@@ -74,6 +75,31 @@ def fresh(server: Group, tmp_path: Path) -> Iterator[Group]:
         yield servers
 
 
+@dataclass
+class Mixed:
+    """Servers whose first answer is right; the server that it leads to has a certificate of another kind."""
+
+    url: str
+    #: A queue on such a server.
+    queue: str
+    ours: Authority
+
+
+@pytest.fixture(scope="module", params=["sentinel", "cluster"])
+def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
+    room = tmp_path_factory.mktemp("mixed")
+    ours = Authority(room / "ours", "our authority")
+    theirs = Authority(room / "theirs", "another authority", "DNS:elsewhere.example")
+    ours.trust(theirs)
+    if request.param == "sentinel":
+        with trio(ours, theirs) as three:
+            yield Mixed(three.url, "default", ours)
+        return
+    with cluster(ours, theirs) as six:
+        names = (f"queue-{number}" for number in range(1000))
+        yield Mixed(six.url, next(name for name in names if six.home_of(f"{{{name}}}") is six.nodes[2]), ours)
+
+
 def enqueue(url: str, form: str, text: str) -> Job:
     if form == "sync":
         queue = Queue(url=url)
@@ -90,6 +116,25 @@ def enqueue(url: str, form: str, text: str) -> Job:
             await async_queue.close()
 
     return asyncio.run(enqueues())
+
+
+def look(url: str, form: str, name: str) -> Job:
+    """Ask for a job that is not there: the first call, and it goes to the server of this queue."""
+    if form == "sync":
+        queue = Queue(name, url=url)
+        try:
+            return queue.get("nothing")
+        finally:
+            queue.close()
+
+    async def looks() -> Job:
+        async_queue = AsyncQueue(name, url=url)
+        try:
+            return await async_queue.get("nothing")
+        finally:
+            await async_queue.close()
+
+    return asyncio.run(looks())
 
 
 def test_jobs_run_over_tls_and_after_a_failover_too(fresh: Group, worker: Start, runs: Runs) -> None:
@@ -114,6 +159,32 @@ def test_servers_of_another_authority_are_refused(server: Group, form: str) -> N
     assert "certificate verify failed" in str(caught.value)
     assert "ssl_ca_certs" in str(caught.value)
     assert time.monotonic() - started < 8, "another attempt would only repeat it"
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("trusted", "said"), [("ca", "certificate verify failed"), ("trusted", "not valid for '127.0.0.1'")]
+)
+def test_so_is_the_server_that_was_found(
+    mixed: Mixed, form: str, trusted: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who names it is trusted: a Sentinel, or another node. It has another authority, or another name."""
+    url = f"{mixed.url}?ssl_ca_certs={getattr(mixed.ours, trusted)}"
+    started = time.monotonic()
+    with pytest.raises(ServerUnavailable, match="is not trusted") as caught:
+        look(url, form, mixed.queue)
+    assert said in str(caught.value)
+    assert ("not valid for" in str(caught.value)) == (trusted == "trusted")
+    assert time.monotonic() - started < 8, "another attempt would only repeat it"
+    monkeypatch.setenv("REDJOBS_INSECURE_TLS", "1")
+    with pytest.raises(JobNotFound):  # nothing else is wrong
+        look(url, form, mixed.queue)
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+def test_who_names_the_server_must_have_the_name_in_the_url(server: Group, form: str) -> None:
+    with pytest.raises(ServerUnavailable, match=r"not valid for 'localhost'"):
+        enqueue(server.url.replace("127.0.0.1", "localhost"), form, "never")
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])
