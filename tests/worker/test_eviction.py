@@ -79,6 +79,7 @@ def test_a_server_that_takes_no_jobs_is_warned_of_once(processes: int, worker: S
     client.execute_command("REPLICAOF", "127.0.0.1", "1")  # where nobody is
     process = worker(processes=processes)
     process.says("WARNING", "the server is a replica", "give the URL of the primary")
+    process.says("the server refuses a command")  # it has started, and can be stopped
     assert process.stop() == 0
     assert process.count("the server is a replica") == 1
 
