@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from redjobs.clock import from_ms
 from redjobs.jobs import Claim
@@ -56,10 +57,17 @@ class CurrentJob:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose lines carry the job's id."""
-        return logging.LoggerAdapter(logging.getLogger(self.name.partition(":")[0]), {"job_id": self.id})
+        return _JobLog(logging.getLogger(self.name.partition(":")[0]), {"job_id": self.id})
 
     def __repr__(self) -> str:
         return f"<job {self.id} ({self.name}), attempt {self.attempt}>"
+
+
+class _JobLog(logging.LoggerAdapter[logging.Logger]):
+    """Keeps a caller's `extra`, which an ordinary adapter drops."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
 
 current: ContextVar[Running | None] = ContextVar("redjobs_current_job", default=None)

@@ -124,6 +124,21 @@ def test_a_worker_that_is_told_to_stop_exits_with_0(
     assert lines and all(json.loads(line)["message"] for line in lines)
 
 
+def test_every_line_of_a_supervised_worker_is_one_object_for_machines(redjobs: Cli, home: Path) -> None:
+    good = redjobs.program("enqueue", "shop:write", "out", cwd=home).stdout.strip()
+    bad = redjobs.program("enqueue", "shop:fail", "--max-attempts", "1", cwd=home).stdout.strip()
+    words = ("worker", "--app", "shop", "--processes", "1", "--burst", "--log-format", "json")
+    worker = redjobs.program(*words, cwd=home)
+    assert (worker.returncode, worker.stdout) == (1, "")
+    lines = [json.loads(line) for line in worker.stderr.splitlines()]
+    assert all(line["message"] and line["at"] and line["level"] and line["process"] for line in lines)
+    (done,) = (line for line in lines if line.get("job_id") == good)
+    assert (done["event"], done["attempt"], done["level"]) == ("done", 1, "info")
+    assert done["took_ms"] >= 0 and done["late_ms"] >= 0
+    failed = [line for line in lines if line.get("job_id") == bad]
+    assert failed and all(line["level"] != "info" for line in failed)
+
+
 # The server --------------------------------------------------------------------------------------
 
 

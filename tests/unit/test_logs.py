@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from redjobs.current import CurrentJob
+from redjobs.jobs import Claim
 from redjobs.worker.logs import JsonFormatter, TextFormatter
+from redjobs.worker.work import Work
 
 
 def record(message: str, level: int = logging.INFO, **more: object) -> logging.LogRecord:
@@ -46,3 +49,31 @@ def test_a_traceback_is_kept(formatter: logging.Formatter) -> None:
     except ValueError:
         made.exc_info = sys.exc_info()
     assert "ValueError: invalid literal" in formatter.format(made)
+
+
+def test_a_jobs_own_logger_adds_to_what_the_handler_says_with_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    claim = Claim(
+        id="VPabc",
+        queue="default",
+        worker="a-worker",
+        token="a-token",
+        name="shop.jobs:restock",
+        payload=b"",
+        attempt=1,
+        crashes=0,
+        enqueued_at_ms=0,
+        run_at_ms=0,
+        started_at_ms=0,
+        options=b"",
+        errors=b"",
+        key=None,
+        format=1,
+    )
+    log = CurrentJob(Work(claim)).log
+    log.warning("low", extra={"stock": 3})
+    log.warning("out")
+    low, out = caplog.records
+    assert (low.name, low.__dict__["job_id"], low.__dict__["stock"]) == ("shop.jobs", "VPabc", 3)
+    assert out.__dict__["job_id"] == "VPabc"

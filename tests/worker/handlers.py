@@ -238,6 +238,19 @@ def say(text: str) -> None:
     logging.getLogger("shop").warning(text)
 
 
+async def say_async(text: str) -> None:
+    await asyncio.sleep(0)
+    logging.getLogger("shop").warning(text)
+
+
+def say_what_it_is(text: str) -> None:
+    """With the logger that comes with a job."""
+    job = current_job()
+    assert job is not None
+    job.log.warning(text)
+    note("end", job.enqueued_at.isoformat())
+
+
 def fail_until(attempt: int) -> None:
     job = current_job()
     assert job is not None
@@ -524,6 +537,12 @@ def spin(text: str = "") -> None:
                 pass
         except BaseException:
             pass
+
+
+def loop() -> None:
+    note("start")
+    while True:
+        pass
 
 
 def sleep_for_ever(text: str = "") -> None:

@@ -1,6 +1,8 @@
 """A worker in a process of its own, as the command line starts one: `python -m tests.worker.launch JSON`.
 
-What a test could only wait for, it may shorten: the constants that it names are changed first.
+What a test could only wait for, it may shorten: the constants that it names are changed first. And
+modules that it names cannot be imported, as where they are not installed. Children have the same where
+they are forked, and not where each is a Python of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from redjobs.worker.main import start
 
 
 def main(told: dict[str, Any]) -> int:
+    for name in told["without"]:
+        sys.modules[name] = None  # type: ignore[assignment]
     for name, value in told["constants"].items():
         module, _, constant = name.rpartition(".")
         assert hasattr(importlib.import_module(module), constant), f"there is no {name} any more"

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -96,11 +97,13 @@ class WorkerProcess:
         runs: Runs,
         *,
         constants: dict[str, object] | None = None,
+        without: Sequence[str] = (),
         cwd: Path = ROOT,
         **options: Any,
     ) -> None:
         chosen = WorkerOptions(**{"apps": (HANDLERS,), "grace": 5.0, **options})
         told = {"url": url, "options": asdict(chosen), "constants": constants or {}}
+        told["without"] = list(without)
         self._log = home / f"worker-{len(list(home.glob('worker-*')))}.log"
         self._starter = starter
         self._code: int | None = None
@@ -149,8 +152,7 @@ class WorkerProcess:
 
     def children(self) -> list[int]:
         """The pids of its children."""
-        told = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False)
-        return [pid for pid in map(int, told.stdout.split()) if is_running(pid)]
+        return children_of(self.pid)
 
     @property
     def log(self) -> str:
@@ -167,6 +169,12 @@ class WorkerProcess:
             wait_until(lambda: self.count(*texts) >= times, timeout)
         except AssertionError:
             raise AssertionError(f"it never said {' … '.join(texts)!r}; it said:\n{self.log}") from None
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids of a process' children."""
+    told = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [child for child in map(int, told.stdout.split()) if is_running(child)]
 
 
 def is_running(pid: int) -> bool:

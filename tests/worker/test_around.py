@@ -11,7 +11,8 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import redjobs
 from redjobs import CurrentJob, JobError, Queue
 from redjobs.inspector import Inspector
 from redjobs.registry import registry
+from redjobs.worker import deferred, settle, work
 from redjobs.worker.health import serve_health
 from tests.cli import Cli
 from tests.proxy import Proxy
@@ -124,6 +126,36 @@ def test_options_of_a_queue_hold_where_nobody_says_more(queue: Queue, burst: Bur
     assert queue.options(priority=3).enqueue(handlers.record, "own").priority == 3
     burst()
     assert queue.get(job.id).state == "dead"
+
+
+@pytest.mark.usefixtures("clean_hooks")
+@pytest.mark.timeout(30, method="thread")
+def test_the_timeout_of_a_queue_holds_where_nobody_says_more(
+    queue: Queue, burst: Burst, runs: Runs, gate: Path
+) -> None:
+    redjobs.queue_options(queue.name, timeout=0.05, max_attempts=1)
+    job = queue.enqueue(handlers.clean_up, str(gate))
+    own = queue.options(timeout=20).enqueue(handlers.take_seconds, 0.3, "own")
+    assert burst() == 1
+    assert runs.texts("cleanup") == ["JobTimeout"]
+    assert queue.get(job.id).errors[-1].error == "JobTimeout: ran longer than its timeout of 0.05 s"
+    assert runs.count("end", "own", own.id) == 1
+
+
+def test_without_hooks_nothing_is_made_for_them(
+    queue: Queue, burst: Burst, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def costs(*_: object) -> CurrentJob:
+        raise AssertionError("nobody is there to see it")
+
+    for module in (work, deferred, settle):
+        monkeypatch.setattr(module, "CurrentJob", costs)
+    queue.enqueue(handlers.give, 1)
+    queue.enqueue(handlers.record_async)
+    failing = queue.options(max_attempts=1).enqueue(handlers.fail)
+    assert burst() == 1
+    assert runs.count("end") == 2
+    assert queue.get(failing.id).errors[-1].error == "ValueError: no such user"
 
 
 # Health ---------------------------------------------------------------------------------------
@@ -353,11 +385,25 @@ def test_a_job_is_one_line_with_all_that_matters(
 # The log --------------------------------------------------------------------------------------
 
 
-def test_what_a_handler_logs_names_its_job(worker: Start, queue: Queue) -> None:
-    process = worker(processes=1, threads=2)
-    jobs = [queue.enqueue(handlers.say, text) for text in ("one", "two")]
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("say", [handlers.say, handlers.say_async])
+def test_what_a_handler_logs_names_its_job(
+    worker: Start, queue: Queue, say: Callable[[str], object], threads: int
+) -> None:
+    process = worker(processes=1, threads=threads)
+    jobs = [queue.enqueue(say, text) for text in ("one", "two")]
     for job, text in zip(jobs, ("one", "two"), strict=True):
         process.says("WARNING", text, f"job={job.id}")
+
+
+def test_a_handler_knows_when_its_job_was_enqueued_and_has_a_logger_for_it(
+    worker: Start, queue: Queue, runs: Runs
+) -> None:
+    process = worker(processes=1)
+    job = queue.options(result_ttl=60).enqueue_in(timedelta(milliseconds=50), handlers.say_what_it_is, "x")
+    (line,) = runs.wait("end", job_id=job.id)
+    assert line.text == queue.get(job.id).enqueued_at.isoformat() == job.enqueued_at.isoformat()
+    process.says("WARNING", "x", f"job={job.id}")
 
 
 def test_the_first_line_says_what_works_where(worker: Start, server: Server) -> None:

@@ -20,7 +20,7 @@ from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Start, is_gone
-from tests.worker.processes import cpu_seconds, is_running
+from tests.worker.processes import HANDLERS, children_of, cpu_seconds, is_running
 from tests.worker.runs import Runs
 
 
@@ -235,24 +235,72 @@ def test_an_app_that_is_not_there_ends_the_worker_at_once(worker: Start) -> None
     process.says("no module 'shop.jobs'")
 
 
+# Who imports the app --------------------------------------------------------------------------
+
+NOTES_ITS_IMPORT = """
+import os
+with open({!r}, "a") as imports:
+    imports.write(str(os.getpid()) + " ")
+"""
+
+
+def test_the_supervisor_does_not_import_the_app(queue: Queue, worker: Start, tmp_path: Path) -> None:
+    """So nothing that the app does can make it miss a heartbeat."""
+    imports = tmp_path / "imports"
+    (tmp_path / "noted_app.py").write_text(NOTES_ITS_IMPORT.format(str(imports)))
+    process = worker(fresh=True, processes=2, apps=("noted_app",), cwd=tmp_path)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
+    assert sorted(map(int, imports.read_text().split())) == sorted(process.children())
+    assert process.stop() == 0
+    assert len(imports.read_text().split()) == 2
+
+
+def test_a_preloaded_app_is_imported_once_by_a_process_that_runs_no_job(
+    queue: Queue, worker: Start, runs: Runs, tmp_path: Path, gate: Path
+) -> None:
+    imports = tmp_path / "imports"
+    (tmp_path / "noted_app.py").write_text(NOTES_ITS_IMPORT.format(str(imports)))
+    apps = ("noted_app", HANDLERS)
+    process = worker(fresh=True, processes=3, preload=True, apps=apps, cwd=tmp_path)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 3)
+    for _ in range(3):
+        queue.enqueue(handlers.wait, str(gate))
+    busy = {line.pid for line in runs.wait("start", times=3)}
+    (importer,) = map(int, imports.read_text().split())
+    assert process.children() == [importer]
+    assert sorted(children_of(importer)) == sorted(busy)
+    gate.touch()
+    runs.wait("end", times=3)
+    assert process.stop() == 0
+
+
 # The supervisor dies --------------------------------------------------------------------------
 
 
 @pytest.mark.row(4)
-def test_orphans_finish_what_they_run_and_leave(queue: Queue, worker: Start, runs: Runs, gate: Path) -> None:
-    process = worker(processes=2)
+@pytest.mark.parametrize("preload", [False, True])
+def test_orphans_finish_what_they_run_and_leave(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, preload: bool
+) -> None:
+    process = worker(processes=2, preload=preload)
     wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
     children = process.children()
+    if preload:
+        (fork_server,) = children
+        children = children_of(fork_server)
+    assert len(children) == 2
     job = queue.enqueue(handlers.wait, str(gate))
     runs.wait("start")
     process.send(signal.SIGKILL)
-    process.says("the supervisor is gone", times=2, timeout=2)
+    process.says("the supervisor is gone", times=2, timeout=1)
     late = queue.enqueue(handlers.record, "late")
     busy = runs.lines("start")[0].pid
     wait_until(lambda: not any(is_running(pid) for pid in children if pid != busy))
     assert is_running(busy)
     gate.touch()
     wait_until(lambda: not is_running(busy))
+    if preload:
+        wait_until(lambda: not is_running(fork_server))
     assert is_gone(queue, job.id)
     assert queue.get(late.id).state is State.READY, "they claimed no more"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from redjobs import Queue, call
@@ -39,3 +41,20 @@ def test_few_are_claimed_in_vain(queue: Queue, worker: Start, load: str) -> None
     assert process.stop() == 0
     # What waits for a tenth of a second goes back. Taken again at once, more than a thousand would do so.
     assert counters("default").counters.get("released", 0) <= 200
+
+
+def test_no_more_is_held_than_is_done_in_a_fiftieth_of_a_second_or_so(queue: Queue, worker: Start) -> None:
+    """Jobs of five milliseconds: what waits behind them could be with another worker."""
+    redis: Any = queue.redis
+    queue.enqueue_many(call(handlers.take_seconds, 0.005) for _ in range(200))
+    worker(processes=1)
+    wait_until(lambda: redis.zcard(queue.keys.workers))
+    (name,) = redis.zrange(queue.keys.workers, 0, -1)
+    held: list[int] = []
+
+    def all_are_done() -> bool:
+        held.append(redis.llen(queue.keys.processing(name.decode())))
+        return not held[-1] and not redis.exists(queue.keys.ready)
+
+    wait_until(all_are_done)
+    assert 2 <= max(held) <= 6

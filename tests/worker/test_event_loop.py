@@ -16,7 +16,7 @@ from tests.lua.seeds import Lab
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
-from tests.worker.conftest import Burst, Start
+from tests.worker.conftest import Burst, Start, is_gone
 from tests.worker.processes import HANDLERS
 from tests.worker.runs import Runs
 
@@ -28,20 +28,34 @@ def server(valkey: Server) -> Server:
     return valkey
 
 
-def test_uvloop_is_used_where_it_is_installed(queue: Queue, burst: Burst, runs: Runs) -> None:
-    pytest.importorskip("uvloop")
-    queue.enqueue(handlers.event_loop)
-    burst()
-    assert runs.texts() == ["uvloop"]
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """uvloop, where it is installed; asyncio's own, where it is not. All that is said here holds for both."""
+    if request.param == "asyncio":
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    return str(request.param)
 
 
-def test_asyncios_own_loop_is_used_where_uvloop_is_not(
-    queue: Queue, burst: Burst, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "uvloop", None)
+@pytest.fixture
+def burst(burst: Burst, loop: str) -> Burst:
+    return burst
+
+
+@pytest.fixture
+def worker(worker: Start, loop: str) -> Start:
+    return partial(worker, without=("uvloop",) if loop == "asyncio" else ())
+
+
+def test_uvloop_is_used_where_it_is_installed(queue: Queue, burst: Burst, runs: Runs, loop: str) -> None:
     queue.enqueue(handlers.event_loop)
     burst()
-    assert runs.texts() == ["asyncio"]
+    assert runs.texts() == [loop]
+
+
+def test_so_it_is_in_a_workers_children(queue: Queue, worker: Start, runs: Runs, loop: str) -> None:
+    worker(processes=1)
+    queue.enqueue(handlers.event_loop)
+    assert runs.wait("end")[0].text == loop
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,7 @@ def taken(queue: Queue, runs: Runs, gate: Path) -> list[Job]:
     """What a worker that starts now takes together: a coroutine that blocks the loop, and twenty more."""
     (_, *together) = queue.enqueue_many(
         [
-            call(handlers.record_async, "first"),  # alone, for the worker does not know of coroutines yet
+            call(handlers.keep_busy, 0.0),  # alone, for the worker does not know of coroutines yet
             call(handlers.block, str(gate)),
             *(call(handlers.record_async, "neighbour") for _ in range(20)),
         ]
@@ -151,11 +165,35 @@ def test_others_run_what_waits_for_a_loop_that_is_blocked(
     # Once it turns again, the loop has no job twice, and room for new ones.
     gate.touch()
     runs.wait("end", "blocks")
-    queue.enqueue_many(call(handlers.wait_async, str(gate), "later") for _ in range(300))
+    later = gate.with_name("later")
+    queue.enqueue_many(call(handlers.wait_async, str(later), "later") for _ in range(300))
+    # As many as both can run at once: neither can have them all.
+    starts = runs.wait("start", "later", times=200)
+    assert blocks.pid in {start.pid for start in starts}
+    later.touch()
     runs.wait("end", "later", times=300)
-    assert blocks.pid in {end.pid for end in runs.lines("end", "later")}
     assert runs.count("start", "neighbour") == 20
     assert process.count("another worker has the job") == 0
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_loop_that_is_blocked_for_longer_than_the_lease_costs_no_lease(
+    queue: Queue, worker: Start, runs: Runs, gate: Path, processes: int
+) -> None:
+    process = worker(processes=processes, lease=0.5)
+    job = queue.enqueue(handlers.block, str(gate))
+    runs.wait("start", "blocks")
+    other = worker(processes=1, lease=0.5)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 2)
+    blocked_at = time.monotonic()
+    # Four times what it takes to lose a lease, and for the other one to notice.
+    wait_until(lambda: time.monotonic() > blocked_at + 2.0)
+    gate.touch()
+    runs.wait("end", "blocks")
+    wait_until(partial(is_gone, queue, job.id))
+    assert runs.count("start") == 1
+    assert process.count("the lease on queue") == 0
+    assert other.count("swept") == 0
 
 
 def test_a_worker_whose_loop_is_blocked_leaves_nothing_behind(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import Any
 
 import pytest
 
-from redjobs import Queue
+from redjobs import Queue, connect
 from redjobs.ids import is_id
+from redjobs.settings import resolve_url
+from redjobs.worker import startup
 from tests import invariants
 from tests.servers import Server
 from tests.worker import handlers
@@ -56,3 +60,35 @@ def test_a_server_that_may_throw_jobs_away_is_warned_of_once(
     process = worker(processes=processes, burst=True)
     assert process.wait(20) == 0
     assert process.count("maxmemory-policy is allkeys-lru") == 1
+
+
+@pytest.mark.parametrize("processes", [1, 0])
+def test_a_server_that_forgets_what_it_has_accepted_is_warned_of_once(
+    processes: int, worker: Start, server: Server
+) -> None:
+    client: Any = server.client()
+    client.config_set("appendonly", "no")
+    process = worker(processes=processes, burst=True)
+    assert process.wait(20) == 0
+    assert process.count("WARNING", "AOF is off", "set appendonly to yes") == 1
+
+
+@pytest.mark.parametrize("processes", [1, 0])
+def test_a_server_that_takes_no_jobs_is_warned_of_once(processes: int, worker: Start, server: Server) -> None:
+    client: Any = server.client()
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")  # where nobody is
+    process = worker(processes=processes)
+    process.says("WARNING", "the server is a replica", "give the URL of the primary")
+    process.says("the server refuses a command")  # it has started, and can be stopped
+    assert process.stop() == 0
+    assert process.count("the server is a replica") == 1
+
+
+def test_a_server_that_is_too_old_is_warned_of(
+    server: Server, runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(startup, "_OLDEST", (99, 0))
+    with contextlib.closing(connect.connect_worker(resolve_url(server.url))) as client:
+        startup.check_server(client)
+    (warning,) = [said for said in caplog.messages if "too old" in said]
+    assert re.match(r"(Valkey|Redis) \d+\.\d+\.\d+ is too old", warning)

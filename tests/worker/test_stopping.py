@@ -254,17 +254,28 @@ def test_a_process_that_a_job_ends_is_not_the_worker(queue: Queue, worker: Start
     assert process.count("SIGTERM") == 0
 
 
+#: What was taken and not begun is given back for no other reason than that the worker stops.
+PATIENT = {"redjobs.worker.tending.WAIT_SECONDS": 60.0, "redjobs.worker.lane.WAIT_SECONDS": 60.0}
+
+
+def held(queue: Queue) -> int:
+    """How many jobs are with workers."""
+    redis: Any = queue.redis
+    return sum(redis.llen(name) for name in redis.scan_iter("*:processing:*"))
+
+
 @pytest.mark.row(6)
 def test_jobs_that_were_taken_do_not_wait_for_the_one_that_runs(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
-    process = worker(processes=1, grace=60.0)
+    process = worker(processes=1, grace=60.0, constants=PATIENT)
     queue.enqueue_many(call(handlers.record) for _ in range(100))
     runs.wait("end", times=100)
     runs_on, *others = queue.enqueue_many(
         [call(handlers.clean_up, str(gate)), *(call(handlers.record) for _ in range(20))]
     )
     runs.wait("start", job_id=runs_on.id)
+    wait_until(lambda: held(queue) > 1)
     process.send(signal.SIGTERM)
     wait_until(lambda: ready(queue) == [job.id for job in others])
     gate.touch()
@@ -276,13 +287,14 @@ def test_jobs_that_were_taken_do_not_wait_for_the_one_that_runs(
 def test_jobs_that_were_taken_and_not_begun_go_back_in_order(
     queue: Queue, worker: Start, runs: Runs, gate: Path
 ) -> None:
-    process = worker(processes=1, grace=0.2)
+    process = worker(processes=1, grace=0.2, constants=PATIENT)
     queue.enqueue_many(call(handlers.record) for _ in range(100))
     runs.wait("end", times=100)
     jobs = queue.enqueue_many(
         [call(handlers.clean_up, str(gate)), *(call(handlers.record) for _ in range(20))]
     )
     runs.wait("start", job_id=jobs[0].id)
+    wait_until(lambda: held(queue) > 1)
     assert process.stop() == 0
     assert ready(queue) == [job.id for job in jobs]
     assert [queue.get(job.id).attempt for job in jobs] == [0] * 21
@@ -446,6 +458,26 @@ def test_sighup_replaces_the_children_one_by_one(
     process.send(signal.SIGHUP)
     wait_until(lambda: ask() == "new")
     wait_until(lambda: [ask() for _ in range(5)] == ["new"] * 5)
+    assert process.count("died") == 0
+    assert process.stop() == 0
+
+
+def test_a_reload_starts_one_child_at_a_time(
+    queue: Queue, worker: Start, tmp_path: Path, app: App, gate: Path
+) -> None:
+    process = worker(fresh=True, processes=3, apps=("changing_app",), cwd=tmp_path)
+    wait_until(lambda: queue.redis.zcard(queue.keys.workers) == 3)
+    old = set(process.children())
+    (tmp_path / "changing_app.py").write_text(SLOW_IMPORT.format(str(gate)) + CODE.format("new"))
+    process.send(signal.SIGHUP)
+    wait_until(lambda: len(process.children()) == 4)
+    # Whatever a supervisor does at SIGHUP, it has done when it comes to the next signal.
+    process.send(signal.SIGTTIN)
+    process.says("thread redjobs-claims", times=3)
+    assert len(process.children()) == 4
+    assert old < set(process.children())
+    gate.touch()
+    wait_until(lambda: len(process.children()) == 3 and not old & set(process.children()))
     assert process.count("died") == 0
     assert process.stop() == 0
 
