@@ -263,6 +263,18 @@ def test_preloaded_children_run_jobs_die_and_are_replaced(
     assert process.stop() == 0
 
 
+def test_preloaded_children_may_have_a_very_long_list_of_queues(
+    worker: Start, queue: Queue, runs: Runs
+) -> None:
+    """Of more than 64 KiB."""
+    exclude = tuple(f"queue-with-a-long-name-{number}" for number in range(4000))
+    process = worker(fresh=True, processes=2, preload=True, queues=("default",), exclude=exclude)
+    queue.enqueue(handlers.record, "long")
+    runs.wait("end", "long")
+    assert process.stop() == 0
+    assert process.count("died") == 0
+
+
 def test_a_preloaded_app_that_cannot_be_imported_ends_the_worker(worker: Start) -> None:
     process = worker(processes=1, preload=True, apps=("tests.worker.no_such_app",))
     assert process.wait(20) == 2
