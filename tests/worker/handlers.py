@@ -69,6 +69,11 @@ async def record_async(text: str = "") -> None:
     note("end", text)
 
 
+def count_files() -> None:
+    """How many files may be open here."""
+    note("end", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
 #: What a framework remembers for whom it works.
 tenant = ContextVar("tenant", default="nobody")
 

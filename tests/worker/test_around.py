@@ -28,6 +28,7 @@ from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Burst, Start
+from tests.worker.processes import Interpreters, WorkerProcess
 from tests.worker.runs import Runs
 
 
@@ -241,6 +242,24 @@ def test_check_worker_knows_within_the_lease_that_a_worker_was_killed(
     process.destroy()
     wait_until(lambda: cli("check", "worker", code=None).exit_code == 1)
     assert "its lease has run out" in cli("check", "worker", code=1).stdout
+
+
+# Open files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_worker_may_open_as_many_files_as_the_system_lets_it(
+    server: Server, queue: Queue, tmp_path: Path, runs: Runs, processes: int
+) -> None:
+    """It has a connection for each queue, and shells often start with few files."""
+    few = Interpreters("sh", "-c", 'ulimit -Sn 100; ulimit -Hn 500; exec "$@"', "sh")
+    process = WorkerProcess(few, server.url, tmp_path, runs, processes=processes)
+    try:
+        queue.enqueue(handlers.count_files)
+        runs.wait("end", "500")
+        assert process.stop() == 0
+    finally:
+        process.destroy()
 
 
 # A fork server --------------------------------------------------------------------------------
