@@ -104,7 +104,6 @@ def test_a_worker_can_do_nothing_else(user: Account, queue: Queue) -> None:
             client.execute_command(*words)
 
 
-@pytest.mark.row(27)
 def test_a_worker_that_may_begin_nothing_leaves_the_jobs_to_others(
     user: Account, queue: Queue, worker: Start, runs: Runs
 ) -> None:
@@ -119,7 +118,6 @@ def test_a_worker_that_may_begin_nothing_leaves_the_jobs_to_others(
     assert handicapped.stop() == 0
 
 
-@pytest.mark.row(27)
 def test_a_batch_that_may_not_be_begun_goes_back_whole(
     user: Account, queue: Queue, worker: Start, runs: Runs
 ) -> None:
