@@ -14,7 +14,7 @@ from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.salvage import Salvage
 from redjobs.worker.startup import check_server
-from redjobs.worker.upkeep import Upkeep
+from redjobs.worker.upkeep import SLICE_SECONDS, Upkeep
 
 
 class Care:
@@ -54,7 +54,9 @@ class Care:
         try:
             if now >= self._upkeep.beat_at or self._outage.is_down:
                 self._beat(children)
-            self.salvage.step()
+            # Those that live do not wait for the lists of the dead, however many they are.
+            until = min(time.monotonic() + SLICE_SECONDS, self._upkeep.beat_at)
+            self.salvage.step(until if children else float("inf"))
             if sweep and now >= self._upkeep.sweep_at:
                 queues = {keys for child in children for keys, _ in child.lanes}
                 self._upkeep.sweep_once(queues, self._outage)

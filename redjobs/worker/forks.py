@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,47 @@ class _ForkServer:
     crashes_fd: int
     #: The channels of those that were asked for and are not forked yet, in their order.
     asked: deque[Channel] = field(default_factory=deque)
+    #: What is to be sent for the last of them: descriptors.
+    unsent: deque[tuple[int, ...]] = field(default_factory=deque)
+    #: It has done all that it was told, the import first: it is asked for one child at a time.
+    is_free: bool = False
+    #: After the children that it was asked for it is not needed any more.
+    is_dismissed: bool = False
     #: Why it could not import the app.
     fatal: str = ""
     #: Monotonic time when it was ended, as it hangs.
     ended_at: float | None = None
     #: The one child that counts as dead at its start, of all that it did not fork.
     blamed: Child | None = None
+
+    def ask(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> None:
+        """Ask for a child, as soon as it is this one's turn."""
+        # Not in the message itself: a long list of queues is more than one can hold.
+        page = shared_file(0)
+        with open(page, "wb", closefd=False) as file:
+            file.write(json.dumps(told).encode())
+        self.asked.append(channel)
+        self.unsent.append((page, *map(os.dup, fds)))
+        self.send()
+
+    def send(self) -> None:
+        """Send the next request, if the last one was answered."""
+        if self.unsent and self.is_free:
+            self.is_free = False
+            fds = self.unsent.popleft()
+            with contextlib.suppress(OSError):  # it has died in this moment: `reap` sees to that
+                socket.send_fds(self.socket, [b"fork"], fds)
+            _close(fds)
+        if self.is_dismissed and not self.unsent:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Let go of what was shared with it."""
+        self.socket.close()
+        os.close(self.crashes_fd)
+        for fds in self.unsent:
+            _close(fds)
 
     def blame(self, child: Child) -> None:
         """This child is not forked any more: which is the fork server's doing, and counts once."""
@@ -76,10 +111,7 @@ class ForkSpawner(Spawner):
     def _start(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> int:
         if self._is_outdated or not self._servers:
             self._launch()
-        newest = self._servers[-1]
-        newest.asked.append(channel)
-        with contextlib.suppress(OSError):  # it has died in this moment: `reap` sees to that
-            socket.send_fds(newest.socket, [json.dumps(told).encode()], list(fds))
+        self._servers[-1].ask(channel, told, fds)
         return UNBORN
 
     def _launch(self) -> None:
@@ -106,8 +138,8 @@ class ForkSpawner(Spawner):
     def renew(self) -> None:
         """The next child comes from a new fork server; the old one goes, its children stay."""
         for server in self._servers:
-            with contextlib.suppress(OSError):
-                server.socket.shutdown(socket.SHUT_WR)
+            server.is_dismissed = True
+            server.send()
         self._is_outdated = True
 
     def give_up(self, child: Child) -> None:
@@ -174,25 +206,31 @@ class ForkSpawner(Spawner):
                 data = b""
             if not data:
                 return
-            match json.loads(data):
-                case {"say": "forked", "pid": int() as pid}:
-                    self._born[server.asked.popleft()] = pid
-                    self._forked[pid] = server, _started(pid)
-                case {"say": "ended", "pid": int() as pid, "status": int() as status}:
-                    self._ended[pid] = status
-                case {"say": "fatal", "text": str() as text}:
-                    server.fatal = text
+            self._hear(server, json.loads(data))
+
+    def _hear(self, server: _ForkServer, message: dict[str, Any]) -> None:
+        match message:
+            case {"say": "imported"}:
+                server.is_free = True
+            case {"say": "forked", "pid": int() as pid}:
+                self._born[server.asked.popleft()] = pid
+                self._forked[pid] = server, _started(pid)
+                server.is_free = True
+            case {"say": "ended", "pid": int() as pid, "status": int() as status}:
+                self._ended[pid] = status
+            case {"say": "fatal", "text": str() as text}:
+                server.fatal = text
+        server.send()
 
     def _server_died(self, server: _ForkServer, children: list[Child], status: int) -> None:
         self._listen(server)  # its last words
-        server.socket.close()
         is_newest = server is self._servers[-1] and not self._is_outdated
         self._servers.remove(server)
         if (is_newest and not server.fatal) or server.ended_at is not None:
             words = last_words(server.crashes_fd)
             text = "the fork server died: %s; the next child starts another one%s"
             logger.error(text, ending(status), words and "\n" + words)
-        os.close(server.crashes_fd)
+        server.close()
         for child in children:
             if child.channel in server.asked:
                 server.blame(child)
@@ -207,6 +245,11 @@ class ForkSpawner(Spawner):
         if server in self._servers:
             return False
         return started is None or _started(child.pid) != started
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _started(pid: int) -> str | None:

@@ -21,6 +21,9 @@ _LOOK_SECONDS = 0.05
 _FEW_LANES = 20
 #: An id that was taken and could not be begun for so long is given to others.
 WAIT_SECONDS = 0.1
+#: One that the server refused to begin comes back to the front, and would be taken again at once: it is kept
+#: for so long, in which the others have their turn.
+_ASIDE_SECONDS = 1.0
 
 
 class Lane:
@@ -50,6 +53,10 @@ class Lane:
         self.taken: deque[tuple[str, float]] = deque()
         #: As `taken`. One crash more and they are quarantined: each is begun when nothing else runs here.
         self.suspects: deque[tuple[str, float]] = deque()
+        #: As `taken`. The server refused to begin them, each by itself.
+        self.aside: deque[tuple[str, float]] = deque()
+        #: A batch was refused, and one of it may be to blame: what is taken is begun one by one.
+        self._one_by_one = False
         #: Begun and not settled, with the token: what is in the list with our knowledge.
         self.begun: set[tuple[str, str]] = set()
         #: Unknown ids that the last comparison found; twice unknown is stranded.
@@ -63,6 +70,25 @@ class Lane:
     def blocks(self) -> bool:
         """Whether a blocking pop may be used."""
         return self._may_block and time.monotonic() >= self.pops_again_at
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is left alone, as the server has refused something of it."""
+        return time.monotonic() < self.rests_until
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything was taken and not begun."""
+        return bool(self.taken or self.suspects or self.aside)
+
+    @property
+    def returns_at(self) -> float:
+        """Monotonic time when something that it holds is to be begun or given back."""
+        moments = [self.aside[0][1] + _ASIDE_SECONDS] if self.aside else []
+        if self.is_resting:
+            moments += [waiting[0][1] + WAIT_SECONDS for waiting in (self.taken, self.suspects) if waiting]
+            moments.append(self.rests_until)
+        return min(moments, default=float("inf"))
 
     def is_open(self, now: float) -> bool:
         """Whether there may be something to take."""
@@ -85,9 +111,10 @@ class Lane:
     @property
     def wake_at(self) -> float:
         """Monotonic time when there will be something to do here, as far as is known."""
+        if self.is_resting:
+            return self.rests_until
         due_at = float("inf") if self.due_at is None else self.due_at
-        wake_at = due_at if self.blocks else min(due_at, self._polled_at + _POLL_SECONDS)
-        return max(wake_at, self.rests_until) if self.rests_until > time.monotonic() else wake_at
+        return due_at if self.blocks else min(due_at, self._polled_at + _POLL_SECONDS)
 
     def rest(self, seconds: float) -> None:
         """The server refused something of this queue: leave it alone for so long."""
@@ -114,6 +141,7 @@ class Lane:
         self.worker = new_worker(self._name)
         self.taken.clear()
         self.suspects.clear()
+        self.aside.clear()
         self.open = True
 
     def overdue(self, now: float, *, solo: bool) -> list[str]:
@@ -122,16 +150,33 @@ class Lane:
         Suspects wait for those that run, unless `solo`: unless that is another one.
         """
         late = []
-        for waiting in (self.taken, self.suspects) if solo else (self.taken,):
+        for waiting in (self.taken, self.suspects) if solo or self.is_resting else (self.taken,):
             while waiting and now - waiting[0][1] > WAIT_SECONDS:
                 late.append(waiting.popleft()[0])
         return late
 
-    def drop_taken(self) -> list[str]:
-        """Ids that were taken, oldest first; they are on their way to be begun."""
+    def drop_taken(self) -> list[list[str]]:
+        """Ids that were taken, oldest first; they are on their way to be begun, each list in one call."""
         ids = [job_id for job_id, _ in self.taken]
         self.taken.clear()
-        return ids
+        one_by_one, self._one_by_one = self._one_by_one, False
+        return [[job_id] for job_id in ids] if one_by_one else [ids]
+
+    def refused(self, ids: Sequence[str]) -> None:
+        """The server has not begun these, which were in one call."""
+        now = time.monotonic()
+        if len(ids) == 1:
+            self.aside.append((ids[0], now))
+        else:
+            self.taken.extendleft((job_id, now) for job_id in reversed(ids))
+            self._one_by_one = True
+
+    def drop_aside(self, now: float) -> list[str]:
+        """Ids that were refused a while ago, the newest first; they are forgotten here."""
+        late = 0
+        while late < len(self.aside) and now - self.aside[late][1] > _ASIDE_SECONDS:
+            late += 1
+        return [self.aside.popleft()[0] for _ in range(late)][::-1]
 
     def give_up(self) -> list[str]:
         """Ids that were taken or suspected and not begun, oldest first; they are forgotten here."""
@@ -142,7 +187,7 @@ class Lane:
 
     def known(self) -> set[str]:
         """Ids that stand in our list with our knowledge."""
-        return {job_id for job_id, _ in (*self.begun, *self.taken, *self.suspects)}
+        return {job_id for job_id, _ in (*self.begun, *self.taken, *self.suspects, *self.aside)}
 
     def compare(self, listed: Sequence[str]) -> list[str]:
         """Which ids of our list were strangers now and at the comparison before, oldest first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from redjobs.commands import Begun, Command
 from redjobs.ids import new_token
 from redjobs.keys import Keys
 from redjobs.worker.bench import Bench
+from redjobs.worker.comparison import Comparison
 from redjobs.worker.health import FRESH_SECONDS
 from redjobs.worker.lane import Lane, Order
 from redjobs.worker.link import LOST, Link, Unreachable
-from redjobs.worker.logs import counted
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.outage import Outage
 from redjobs.worker.queues import QueueNames
@@ -67,8 +67,7 @@ class Lanes:
         self._lanes: list[Lane] = []
         self._lane_of: dict[str, Lane] = {}
         # With the longest lease, too, often enough to show that this worker has a server.
-        self._compare_seconds = min(options.beat_interval, FRESH_SECONDS / 2)
-        self._compare_at = time.monotonic() + self._compare_seconds
+        self._comparison = Comparison(link, outage, min(options.beat_interval, FRESH_SECONDS / 2))
         #: By queue name.
         self.keys_of: dict[str, Keys] = {}
         #: So many crashes make a job a suspect: at the next one it would be quarantined.
@@ -84,8 +83,7 @@ class Lanes:
 
     def served(self, works: list[Work]) -> list[Work]:
         """Those of queues that are not left alone."""
-        now = time.monotonic()
-        resting = {lane.keys.queue for lane in self._lanes if lane.rests_until > now}
+        resting = {lane.keys.queue for lane in self._lanes if lane.is_resting}
         return [work for work in works if work.claim.queue not in resting]
 
     def next_lanes(self) -> list[Lane]:
@@ -94,14 +92,14 @@ class Lanes:
 
     def block(self) -> None:
         """Let a pop wait on each queue, where that can be done."""
-        for lane in [each for each in self._lanes if each.blocks]:
+        for lane in [each for each in self._lanes if each.blocks and not each.is_resting]:
             self._link.pop(lane.keys, lane.worker)
 
     @property
     def next_at(self) -> float:
         """Monotonic time when there is something to do here."""
         upkeep_at = float("inf") if self._upkeep is None else self._upkeep.next_at
-        return min(self._compare_at, self.names.refresh_at, upkeep_at)
+        return min(self._comparison.next_at, self.names.refresh_at, upkeep_at)
 
     def answered(self, lane: Lane, reply: Any, deeds: str) -> bool:
         """Whether the server did this for a queue. One that is refused is left alone; the others go on.
@@ -116,16 +114,21 @@ class Lanes:
         return True
 
     def begins(self) -> list[Begin]:
-        """The calls that begin what was taken; a suspect only when nothing else runs here."""
+        """The calls that begin what was taken; a suspect only when nothing else runs here.
+
+        A queue that is left alone keeps what it has until it is overdue.
+        """
         if self.solo:
             return []
         idle = not any(lane.begun for lane in self._lanes)
-        taken = [lane for lane in self._lanes if lane.taken]
+        awake = [lane for lane in self._lanes if lane.holds and not lane.is_resting]
+        taken = [lane for lane in awake if lane.taken]
         if taken:
             alone = idle and sum(len(lane.taken) for lane in taken) == 1
-            return [self._begin(lane, lane.drop_taken(), 0 if alone else self._last_crash) for lane in taken]
+            solo = 0 if alone else self._last_crash
+            return [self._begin(lane, ids, solo) for lane in taken for ids in lane.drop_taken()]
         since = time.monotonic() - _SOLO_SECONDS
-        for lane in self._lanes:
+        for lane in awake:
             if lane.suspects and (idle or lane.suspects[0][1] < since):
                 return [self._begin(lane, [lane.suspects.popleft()[0]])]
         return []
@@ -139,6 +142,11 @@ class Lanes:
         """Whether a suspect runs: nothing else is begun then."""
         return self._solo is not None and self._solo.outcome is None
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a suspect waits for its turn, where there is one to come."""
+        return any(lane.suspects and not lane.is_resting for lane in self._lanes)
+
     def watch(self, works: Sequence[Work]) -> None:
         """These run now: if one is a suspect, nothing is begun beside it."""
         for work in works:
@@ -150,8 +158,10 @@ class Lanes:
         now = time.monotonic()
         gives: list[tuple[Lane, Command[Any]]] = []
         for lane in self._lanes:
-            ids = lane.give_up() if ending else lane.overdue(now, solo=self.solo)
-            if ids:
+            late = lane.give_up() if ending else lane.overdue(now, solo=self.solo)
+            # One that could not be begun may not be given back, either: it keeps no other one here.
+            refused = lane.drop_aside(float("inf") if ending else now)
+            for ids in filter(None, [late, *([job_id] for job_id in refused)]):
                 gives += [(lane, each) for each in commands.release(lane.keys, lane.worker, "", ids)]
                 lane.open = True
         return gives
@@ -193,51 +203,17 @@ class Lanes:
     def keep_up(self, *, ending: bool) -> None:
         """What is said to the server now and then: our lists are compared; upkeep, where it is ours."""
         now = time.monotonic()
-        if now >= self._compare_at:
-            self._compare_at = now + self._compare_seconds
-            self._of_each(self._compare)
+        if now >= self._comparison.next_at:
+            self._comparison.compare(self._lanes)
         if self._upkeep is not None and now >= self._upkeep.beat_at:
             self._beat(self._upkeep)
         if self._upkeep is not None and now >= self._upkeep.sweep_at:
             self._upkeep.sweep_once([] if ending else self.keys_of.values(), self._outage)
 
-    def _of_each(self, do: Callable[[Lane], None]) -> None:
-        for lane in self._lanes:
-            try:
-                do(lane)
-            except ResponseError as error:
-                self.answered(lane, error, "comparisons")
-            else:
-                self.answered(lane, None, "comparisons")
-
     def _beat(self, upkeep: Upkeep) -> None:
         lapsed = upkeep.beat_once({lane.keys: [lane.worker] for lane in self._lanes}, self._outage)
         for lane in [each for each in self._lanes if each.worker in lapsed]:
             self.renew(lane)
-
-    def _compare(self, lane: Lane) -> None:
-        """Give back what stands in our list without our knowledge."""
-        listed = self._link.run(commands.listed(lane.keys, lane.worker))
-        strange = lane.compare(listed)
-        if not strange:
-            return
-        logger.warning("gave back %s whose delivery was lost on the way", counted(len(strange), "job"))
-        of_token: dict[str, list[str]] = {}
-        for job_id in strange:
-            of_token.setdefault(self._token(lane, job_id), []).append(job_id)
-        for token, ids in of_token.items():
-            for command in commands.release(lane.keys, lane.worker, token, ids):
-                self._link.run(command)
-        lane.open = True
-
-    def _token(self, lane: Lane, job_id: str) -> str:
-        """Under which token this worker has begun a job without knowing; '' where it has not.
-
-        The server knows it of any `begin` whose reply was lost, however many there were.
-        """
-        raw: dict[bytes, bytes] = self._link.run(commands.fields(lane.keys, job_id))
-        is_ours = raw.get(b"worker") == lane.worker.encode()
-        return raw.get(b"token", b"").decode("ascii", "replace") if is_ours else ""
 
     def _register(self, lane: Lane) -> None:
         lease_ms = round(self._options.lease * 1000)
@@ -265,14 +241,8 @@ class Lanes:
         if self._upkeep is not None:
             self._upkeep.soon()
             self._beat(self._upkeep)
-        self._of_each(self._find_again)
+        self._comparison.find_again(self._lanes)
         self._outage.over()
-
-    def _find_again(self, lane: Lane) -> None:
-        # Nothing is under way now, so once unknown is enough.
-        lane.strangers = set(self._link.run(commands.listed(lane.keys, lane.worker)))
-        self._compare(lane)
-        lane.open = True
 
     def leave(self, abandoned: list[Work]) -> None:
         """Give back what still runs, and take our name off the queues. One that is refused stops no other."""

@@ -136,7 +136,7 @@ class ClaimLoop:
     def _over(self) -> bool:
         if self._course.stop_at is None:
             return False
-        held = any(lane.taken or lane.suspects for lane in self._lanes) or self._link.popping
+        held = any(lane.holds for lane in self._lanes) or self._link.popping
         nothing = not (held or self._unsettled or self._bench.has_done or self._deferred.busy())
         return nothing or time.monotonic() > self._course.stop_at + _CLEANUP_SECONDS
 
@@ -208,18 +208,16 @@ class ClaimLoop:
     # Claiming ------------------------------------------------------------------------------
 
     def _free(self) -> int:
-        if self._course.ending or self._lanes.solo or any(lane.suspects for lane in self._lanes):
+        if self._course.ending or self._lanes.solo or self._lanes.has_suspects:
             return 0
         return self._bench.free(self._deferred.coming + sum(len(lane.taken) for lane in self._lanes))
 
     def _begun(self, begin: Begin, reply: Begun | ResponseError) -> None:
         lane, now = begin.lane, time.monotonic()
         if isinstance(reply, ResponseError):
-            # One of them may be to blame: they are begun one by one, and wait for nobody. Who is refused
-            # alone is a stranger in our list from now on, and given back after a while.
-            if len(begin.ids) > 1:
-                lane.suspects.extend((job_id, 0.0) for job_id in begin.ids)
-            self._outage.refused(reply, f"begins of {lane.keys.queue}")
+            lane.refused(begin.ids)
+            if not lane.is_resting:  # of those that were begun one by one, it rests for the first
+                self._lanes.answered(lane, reply, "begins")
             return
         self._lanes.answered(lane, reply, "begins")
         if reply.lapsed:
@@ -264,6 +262,7 @@ class ClaimLoop:
     def _wake_at(self, free: int) -> float:
         now = time.monotonic()
         moments = [self._lanes.next_at, self._limits.next_at]
+        moments += [lane.returns_at for lane in self._lanes if lane.holds]
         if free > 0:
             moments += [lane.wake_at for lane in self._lanes]
         if self._bench.active():

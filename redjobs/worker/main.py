@@ -11,7 +11,7 @@ from redjobs.worker.apps import import_apps
 from redjobs.worker.link import LOST
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
-from redjobs.worker.startup import check_server, greet
+from redjobs.worker.startup import allow_files, check_server, greet
 
 
 def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = None) -> int:
@@ -21,6 +21,7 @@ def start(server: Server, options: WorkerOptions, logs: dict[str, Any] | None = 
     apps cannot be imported. `logs` is what `logs.configure` takes.
     """
     configure(**(logs or {}))
+    allow_files()
     # A supervisor does without what only its children need, and stays small.
     if options.processes > 0:
         from redjobs.worker.supervisor import Supervisor

@@ -14,14 +14,19 @@ logger = logging.getLogger("redjobs.worker")
 
 _FIRST_SECONDS = 0.05
 _MOST_SECONDS = 2.0
+#: Losses that go on for so long are said aloud by everybody whom they befall.
+_LONG_SECONDS = 10.0
 
 
 class Outage:
     """Whether there is trouble, and how long to wait before the next attempt."""
 
     def __init__(self, level: int = logging.ERROR) -> None:
-        #: How loud a loss is: a child of a supervisor leaves it to that one to say so.
+        #: How loud a loss is: a child of a supervisor leaves it to that one to say so, at first.
         self._level = level
+        #: When the last loss was, and the first of those that have come one after the other.
+        self._lost_at = self._losing_since = float("-inf")
+        self._is_said = True
         self._failures: Counter[str] = Counter()
         self._since: float | None = None
         #: What the server refuses now, and why it says so.
@@ -41,7 +46,20 @@ class Outage:
                 logger.log(self._level, text, reason_of(error))
             else:
                 logger.log(self._level, "the server is gone (%s); waiting for it", type(error).__name__)
+        self._insist(error)
         return self._pause("")
+
+    def _insist(self, error: Exception) -> None:
+        """Its supervisor may have a connection all the same, and nothing to say. Nor is there peace while
+        some commands get through: of many connections only the last ones may fail."""
+        now = time.monotonic()
+        if now > self._lost_at + _LONG_SECONDS:
+            self._losing_since, self._is_said = now, self._level >= logging.ERROR
+        self._lost_at = now
+        if not self._is_said and now > self._losing_since + _LONG_SECONDS:
+            self._is_said = True
+            text = "for %.0f s this process has not got all the connections that it needs: %s"
+            logger.error(text, now - self._losing_since, reason_of(error))
 
     def refused(self, error: Exception, what: str = "") -> float:
         """The server answers, and not as it should: full, read-only, no permission.
@@ -69,7 +87,8 @@ class Outage:
         self._refusals.pop("", None)
         if self._since is not None:
             away = time.monotonic() - self._since
-            logger.log(min(self._level, logging.WARNING), "the server is back after %.1f s", away)
+            level = logging.WARNING if away > _LONG_SECONDS else min(self._level, logging.WARNING)
+            logger.log(level, "the server is back after %.1f s", away)
             self._since = None
 
     def _pause(self, what: str) -> float:

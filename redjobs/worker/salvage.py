@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,10 @@ class Wreck:
     charge: bool
     #: When to look at its lists, and again.
     look_at: list[float] = field(default_factory=list)
+    #: Those that this look has not come to yet.
+    left: deque[tuple[Keys, str]] = field(default_factory=deque)
+    #: What the server refused in this look, if anything.
+    refusal: ResponseError | None = None
 
 
 class Salvage:
@@ -70,28 +75,42 @@ class Salvage:
         """Monotonic time when there is something to do."""
         return min((wreck.look_at[0] for wreck in self._wrecks), default=float("inf"))
 
-    def step(self) -> int:
-        """Clear up what is due. Returns how many jobs were recovered. Raises redis-py's errors."""
+    def step(self, until: float) -> int:
+        """Clear up what is due, until this monotonic time: the next call goes on where this one stopped.
+
+        Returns how many jobs were recovered. Raises redis-py's errors.
+        """
         recovered = 0
-        refused: ResponseError | None = None
-        now = time.monotonic()
-        for wreck in list(self._wrecks):
-            if wreck.look_at[0] > now:
-                continue
-            is_clear = True
-            for keys, worker in wreck.lanes:
-                try:
-                    recovered += self._recover(wreck, keys, worker)
-                except ResponseError as error:  # the other queues' jobs do not wait for this one's
-                    is_clear, refused = False, error
-            if is_clear:
+        refusal: ResponseError | None = None
+        due = time.monotonic()
+        # First who waits longest, or was left halfway.
+        for wreck in sorted(self._wrecks, key=lambda each: each.look_at[0]):
+            if wreck.look_at[0] > due:
+                break
+            recovered += self._look(wreck, until)
+            if wreck.left:
+                break
+            refusal = wreck.refusal or refusal
+            if wreck.refusal is None:
                 wreck.look_at.pop(0)
             else:
-                wreck.look_at[0] = now + _REFUSED_SECONDS
+                wreck.look_at[0], wreck.refusal = time.monotonic() + _REFUSED_SECONDS, None
             if not wreck.look_at:
                 self._wrecks.remove(wreck)
-        if refused is not None:
-            raise refused
+        if refusal is not None:
+            raise refusal
+        return recovered
+
+    def _look(self, wreck: Wreck, until: float) -> int:
+        """Look at its lists, or at those that are left of them."""
+        recovered = 0
+        wreck.left = wreck.left or deque(wreck.lanes)
+        while wreck.left and time.monotonic() < until:
+            try:
+                recovered += self._recover(wreck, *wreck.left[0])
+            except ResponseError as error:  # the other queues' jobs do not wait for this one's
+                wreck.refusal = error
+            wreck.left.popleft()
         return recovered
 
     def _recover(self, wreck: Wreck, keys: Keys, worker: str) -> int:

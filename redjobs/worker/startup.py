@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 from typing import Any
 
 import redis
@@ -15,6 +17,17 @@ from redjobs.worker.options import WorkerOptions
 logger = logging.getLogger("redjobs.worker")
 
 _OLDEST = (6, 2)
+#: Not more, where the system allows a thousand million: some programs, which jobs may start, look at each.
+_MOST_FILES = 65_536
+
+
+def allow_files() -> None:
+    """Let this process and its children open as many files as they may: there is a connection per queue."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(ValueError, OSError):  # the system may have a limit beneath it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def greet(server: Server, options: WorkerOptions) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import Context
 from dataclasses import dataclass, field
 
 from redjobs.hooks import Hooks
@@ -25,6 +27,9 @@ class Surroundings:
     hooks: Hooks
     #: Where a supervisor sees what runs.
     slots: Slots | None = None
+    #: The main thread's context as the app's modules and its `worker_start` have left it, once they are
+    #: over. Each job runs in a copy of its own: what it sets holds in no other one.
+    context: Future[Context] = field(default_factory=Future)
     #: Works that are over.
     done: deque[Work] = field(default_factory=deque)
 

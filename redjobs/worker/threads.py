@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import signal
 import threading
 import time
@@ -68,14 +69,15 @@ class Threaded(Station):
 
     def _serve(self, begins: Callable[[Work | None], None], number: int) -> None:
         line, active, around = self._line, self.active, self.around
-        slots, hooks = around.slots, around.hooks
+        slots, hooks, context = around.slots, around.hooks, around.context.result()
         while (work := line.get()) is not None:
             try:
                 begins(work)
                 if slots is not None:
                     slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
                 if work.handler is not None:
-                    execute(work, partial(work.handler.fn, *work.args, **work.kwargs), hooks)
+                    call = partial(work.handler.fn, *work.args, **work.kwargs)
+                    context.copy().run(execute, work, call, hooks)
             except BaseException as late:  # noqa: BLE001 - an interrupt that came just behind the handler
                 work.outcome = work.outcome or failed(work, late)
             self._ends(begins)
@@ -117,6 +119,7 @@ class MainThread(Threaded):
     def serve(self) -> None:
         """Run works until `stop`. Called in the main thread."""
         before = signal.signal(signal.SIGALRM, self._alarm)
+        self.around.context.set_result(contextvars.copy_context())
         try:
             self._serve(self._begins, 0)
         finally:

@@ -20,8 +20,8 @@ from redjobs.worker.outage import Outage
 
 logger = logging.getLogger("redjobs.worker")
 
-#: A sweep takes no longer at a time; then it is as long everybody else's turn.
-_SLICE_SECONDS = 0.1
+#: A sweep, or salvage, takes no longer at a time; then it is everybody else's turn.
+SLICE_SECONDS = 0.1
 
 RunAll = Callable[[Sequence[Command[Any]]], list[Any]]
 
@@ -71,7 +71,7 @@ class Upkeep:
         Whoever sweeps has leases to keep: where a heartbeat is due, that comes first.
         """
         now = time.monotonic()
-        until = min(now + _SLICE_SECONDS, self.beat_at)
+        until = min(now + SLICE_SECONDS, self.beat_at)
         if now >= until:
             return
         running, self._pass = self._pass or self._sweep(list(queues), outage), None
@@ -80,7 +80,7 @@ class Upkeep:
         for _ in running:  # what is lost on the way ends the pass
             if time.monotonic() >= until:
                 self._pass = running
-                self.sweep_at = time.monotonic() + _SLICE_SECONDS
+                self.sweep_at = time.monotonic() + SLICE_SECONDS
                 break
         if self._pass is None or self._recovered == before:
             self._tell()

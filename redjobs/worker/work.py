@@ -157,9 +157,10 @@ def if_killed(work: Work) -> tuple[float, int]:
 def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
     """Run the handler and set the outcome. Never raises, whatever the handler does.
 
+    Called in a context that is this job's alone: nothing that is set there need be taken back.
     SystemExit, KeyboardInterrupt and their like are a job's failure too: a job does not end a worker.
     """
-    token = current.set(work)
+    current.set(work)
     work.started_at = time.monotonic()
     try:
         if hooks.has("run"):
@@ -171,7 +172,6 @@ def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
         work.outcome = failed(work, exception)
     finally:
         work.finished_at = time.monotonic()
-        current.reset(token)
 
 
 def _plain(result: object) -> object:

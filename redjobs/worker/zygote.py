@@ -28,7 +28,7 @@ from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Channel
 
 _MESSAGE_BYTES = 65_536
-_FDS = 3
+_FDS = 4
 
 
 def main(channel_fd: int, crashes_fd: int) -> int:
@@ -39,9 +39,10 @@ def main(channel_fd: int, crashes_fd: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=channel_fd)
-    told, _ = _receive(sock)
-    if told is None:
+    words, _ = _receive(sock)
+    if not words:
         return 0
+    told = json.loads(words)
     configure(**told["logs"])
     try:
         import_apps(told["apps"])
@@ -49,6 +50,7 @@ def main(channel_fd: int, crashes_fd: int) -> int:
         text = str(error) if isinstance(error, SettingsError) else traceback.format_exc()
         _send(sock, say="fatal", text=text)
         return CANNOT_IMPORT
+    _send(sock, say="imported")
     _serve(sock)
     return 0
 
@@ -66,25 +68,28 @@ def _serve(sock: socket.socket) -> None:
                 os.read(wake_read, 4096)
             _report_ends(sock)
         if sock.fileno() in readable:
-            told, fds = _receive(sock)
-            if told is None:
+            words, fds = _receive(sock)
+            if not words:
                 return
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 sock.close()
-                _be_child(told, fds)
+                _be_child(fds)
             for fd in fds:
                 os.close(fd)
             _send(sock, say="forked", pid=pid)
 
 
-def _be_child(told: dict[str, Any], fds: list[int]) -> NoReturn:
-    channel_fd, board_fd, crashes_fd = fds
+def _be_child(fds: list[int]) -> NoReturn:
+    page, channel_fd, board_fd, crashes_fd = fds
     code = 1
     try:
         faulthandler.enable(crashes_fd)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Not from where it stands, which is shared with whoever has written it.
+        told = json.loads(os.pread(page, os.fstat(page).st_size, 0))
+        os.close(page)
         options = WorkerOptions.from_dict(told["options"])
         channel = Channel(socket.socket(fileno=channel_fd))
         code = serve(channel, board_fd, server_from_dict(told["server"]), options)
@@ -107,17 +112,17 @@ def _report_ends(sock: socket.socket) -> None:
         _send(sock, say="ended", pid=pid, status=status)
 
 
-def _receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """One message with the descriptors that came with it; None once the other side is gone."""
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """One message with the descriptors that came with it; empty once the other side is gone."""
     fds = array.array("i")
     try:
         data, ancillary, _, _ = sock.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(_FDS * fds.itemsize))
     except ConnectionResetError:  # it was killed, and left words of ours unread
-        return None, []
+        return b"", []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    return (json.loads(data) if data else None), list(fds)
+    return data, list(fds)
 
 
 def _send(sock: socket.socket, **message: Any) -> None:

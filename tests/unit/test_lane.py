@@ -70,6 +70,38 @@ def test_a_suspect_waits_for_all_but_another_suspect() -> None:
     assert lane.overdue(now + WAIT_SECONDS + 0.01, solo=True) == ["a"]
 
 
+def test_of_a_batch_that_is_refused_each_is_begun_by_itself_once() -> None:
+    lane = Lane(Keys("mail"))
+    lane.took(taken("a", "b"))
+    assert lane.drop_taken() == [["a", "b"]]
+    lane.refused(["a", "b"])
+    lane.took(taken("c"))
+    assert lane.drop_taken() == [["a"], ["b"], ["c"]]
+    lane.took(taken("d", "e"))
+    assert lane.drop_taken() == [["d", "e"]]
+
+
+def test_one_that_is_refused_alone_is_given_back_after_its_neighbours_had_a_turn() -> None:
+    lane = Lane(Keys("mail"))
+    lane.refused(["a"])
+    now = time.monotonic()
+    assert lane.known() == {"a"}
+    assert lane.overdue(now + WAIT_SECONDS + 0.01, solo=True) == lane.drop_aside(now + WAIT_SECONDS) == []
+    assert lane.drop_aside(now + 1.01) == ["a"]
+    assert not lane.holds
+
+
+def test_a_lane_that_rests_gives_back_what_it_has_and_wakes_its_worker_for_it() -> None:
+    lane = Lane(Keys("mail"))
+    lane.took(taken("a"))
+    lane.suspects.append(("b", time.monotonic()))
+    assert lane.returns_at == float("inf")
+    lane.rest(60)
+    assert lane.returns_at <= time.monotonic() + WAIT_SECONDS
+    assert lane.overdue(time.monotonic() + WAIT_SECONDS + 0.01, solo=False) == ["a", "b"]
+    assert lane.wake_at == lane.rests_until
+
+
 def test_a_stranger_is_one_that_was_unknown_twice() -> None:
     lane = Lane(Keys("mail"))
     lane.took(taken("known"))

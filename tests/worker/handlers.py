@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,28 @@ async def record_async(text: str = "") -> None:
     note("start", text)
     await asyncio.sleep(0)
     note("end", text)
+
+
+def count_files() -> None:
+    """How many files may be open here."""
+    note("end", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+#: What a framework remembers for whom it works.
+tenant = ContextVar("tenant", default="nobody")
+
+
+def as_tenant(name: str) -> None:
+    note("found", tenant.get())
+    tenant.set(name)
+    note("end", tenant.get())
+
+
+async def as_tenant_async(name: str) -> None:
+    note("found", tenant.get())
+    tenant.set(name)
+    await asyncio.sleep(0)
+    note("end", tenant.get())
 
 
 def wait(gate: str, text: str = "") -> None:

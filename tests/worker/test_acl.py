@@ -137,6 +137,37 @@ def test_a_worker_can_do_nothing_else(user: Account, queue: Queue) -> None:
             client.execute_command(*words)
 
 
+def test_a_worker_that_may_begin_nothing_leaves_the_jobs_to_others(
+    user: Account, queue: Queue, worker: Start, runs: Runs
+) -> None:
+    user.lacks("hgetall")
+    handicapped = worker(processes=0, url=user.url, lease=300.0)
+    queue.enqueue_many(call(handlers.record, str(number)) for number in range(20))
+    handicapped.says("the server refuses a command (begins of default)")
+    worker(processes=0)
+    runs.wait("end", times=20, timeout=8)
+    assert handicapped.is_running
+    assert handicapped.count("the server refuses a command") == 1
+    assert handicapped.stop() == 0
+
+
+def test_a_batch_that_may_not_be_begun_goes_back_whole(
+    user: Account, queue: Queue, worker: Start, runs: Runs
+) -> None:
+    process = worker(processes=0, url=user.url, lease=300.0)
+    # Short ones: from now on it takes several at once.
+    queue.enqueue_many(call(handlers.record) for _ in range(20))
+    runs.wait("end", times=20)
+    user.lacks("hgetall")
+    jobs = queue.enqueue_many(call(handlers.record, "again") for _ in range(100))
+    process.says("the server refuses a command (begins of default)")
+    wait_until(lambda: queue.redis.llen(queue.keys.ready) == len(jobs))
+    user.may_again("hgetall")
+    runs.wait("end", "again", times=len(jobs))
+    assert {line.attempt for line in runs.lines("end")} == {1}
+    assert process.stop() == 0
+
+
 @pytest.mark.slow
 @pytest.mark.row(27)
 @pytest.mark.parametrize("denied", sorted(set(commands_for(Role.WORKER)) - set(ELSEWHERE[Role.WORKER])))

@@ -30,6 +30,7 @@ from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Burst, Start
+from tests.worker.processes import Interpreters, WorkerProcess
 from tests.worker.runs import Runs
 
 
@@ -296,6 +297,24 @@ def test_check_worker_knows_within_the_lease_that_a_worker_was_killed(
     assert "its lease has run out" in cli("check", "worker", code=1).stdout
 
 
+# Open files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_worker_may_open_as_many_files_as_the_system_lets_it(
+    server: Server, queue: Queue, tmp_path: Path, runs: Runs, processes: int
+) -> None:
+    """It has a connection for each queue, and shells often start with few files."""
+    few = Interpreters("sh", "-c", 'ulimit -Sn 100; ulimit -Hn 500; exec "$@"', "sh")
+    process = WorkerProcess(few, server.url, tmp_path, runs, processes=processes)
+    try:
+        queue.enqueue(handlers.count_files)
+        runs.wait("end", "500")
+        assert process.stop() == 0
+    finally:
+        process.destroy()
+
+
 # A fork server --------------------------------------------------------------------------------
 
 
@@ -314,6 +333,18 @@ def test_preloaded_children_run_jobs_die_and_are_replaced(
     gate.touch()
     runs.wait("end", job_id=job.id)
     assert process.stop() == 0
+
+
+def test_preloaded_children_may_have_a_very_long_list_of_queues(
+    worker: Start, queue: Queue, runs: Runs
+) -> None:
+    """Of more than 64 KiB."""
+    exclude = tuple(f"queue-with-a-long-name-{number}" for number in range(4000))
+    process = worker(fresh=True, processes=2, preload=True, queues=("default",), exclude=exclude)
+    queue.enqueue(handlers.record, "long")
+    runs.wait("end", "long")
+    assert process.stop() == 0
+    assert process.count("died") == 0
 
 
 def test_a_preloaded_app_that_cannot_be_imported_ends_the_worker(worker: Start) -> None:

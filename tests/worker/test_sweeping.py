@@ -202,7 +202,7 @@ def test_who_sweeps_for_longer_than_a_lease_keeps_its_own(
         processes=processes,
         lease=0.6,
         sweep=SweepPolicy(dead_max=0),
-        constants={"redjobs.worker.upkeep._SLICE_SECONDS": 0.02},
+        constants={"redjobs.worker.upkeep.SLICE_SECONDS": 0.02},
     )
     job = queue.enqueue(handlers.wait, str(gate))
     (start,) = runs.wait("start")
