@@ -15,10 +15,13 @@ from redjobs.commands import Command
 from redjobs.errors import JobTimeout
 from redjobs.jobs import JobError, append_error
 from redjobs.keys import Keys
+from redjobs.retry import Discard, GiveUp, RunAgain
+from redjobs.worker import report
 from redjobs.worker.brood import Child
 from redjobs.worker.link import Link
 from redjobs.worker.logs import counted
 from redjobs.worker.slots import BURY, Running
+from redjobs.worker.work import Work
 
 logger = logging.getLogger("redjobs.worker")
 
@@ -154,11 +157,20 @@ class Salvage:
         claim = commands.claim_from_fields(overran.job_id, keys.queue, worker, raw)
         ran = time.monotonic() - overran.started_at
         text = f"{JobTimeout.__name__}: ignored its timeout and was killed after {ran:.1f} s"
-        errors = append_error(claim.errors, JobError(round(time.time() * 1000), claim.attempt, text))
+        error = JobError(round(time.time() * 1000), claim.attempt, text)
+        work = Work(claim)
+        work.started_at, work.finished_at = overran.started_at, overran.started_at + ran
+        errors = append_error(claim.errors, error)
         if overran.delay_ms == BURY:
-            self._run(commands.bury(keys, claim, errors))
+            work.decision = GiveUp(error)
+            word = self._run(commands.bury(keys, claim, errors))
         else:
-            self._run(commands.retry(keys, claim, overran.delay_ms, errors))
+            work.decision = RunAgain(overran.delay_ms, error)
+            word = self._run(commands.retry(keys, claim, overran.delay_ms, errors))
+        if word == "discarded":  # somebody wanted it stopped
+            work.decision = Discard()
+        if word != "lost":
+            report.jobs([work])
 
     def _run(self, command: Command[Any]) -> Any:
         return self._link.run(command)

@@ -16,6 +16,7 @@ from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Start, is_gone
+from tests.worker.processes import WorkerProcess
 from tests.worker.runs import Runs
 
 
@@ -146,10 +147,11 @@ def test_whoever_has_a_timeout_of_two_seconds_is_gone_within_three(
     """At the real settings. Side by side: each has a worker and a queue of its own."""
     deadlines: dict[str, float] = {}
     jobs: list[tuple[Queue, Job]] = []
+    processes: list[WorkerProcess] = []
     with contextlib.ExitStack() as stack:
         for number, (handler, args) in enumerate([(handlers.loop, ()), *STUBBORN.values()]):
             queue = stack.enter_context(contextlib.closing(Queue(f"stubborn-{number}", url=server.url)))
-            worker(processes=1, threads=threads, queues=(queue.name,))
+            processes.append(worker(processes=1, threads=threads, queues=(queue.name,)))
             jobs.append((queue, queue.options(timeout=2, max_attempts=1).enqueue(handler, *args)))
 
         def all_are_dead() -> bool:
@@ -165,8 +167,9 @@ def test_whoever_has_a_timeout_of_two_seconds_is_gone_within_three(
             return all(is_dead(queue, job.id) for queue, job in jobs)
 
         wait_until(all_are_dead)
-        for queue, job in jobs:
+        for process, (queue, job) in zip(processes, jobs, strict=True):
             assert queue.get(job.id).errors[-1].error.startswith("JobTimeout")
+            process.says("dead", job.id, "JobTimeout")
         assert runs.count("start") == len(jobs)
 
 
