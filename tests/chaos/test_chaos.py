@@ -43,9 +43,9 @@ def traces_of_the_network(seen: Seen, _: Verdict) -> bool:
 
 
 def traces_of_the_server(seen: Seen, _: Verdict) -> bool:
-    """It was full, and paused for longer than leases last."""
+    """It was full, and it was gone: killed, or paused for longer than anybody waits for an answer."""
     full = sum(count for what, count in seen.history.errors.items() if "OutOfMemory" in what)
-    return full > 0 and seen.log_lines["had run out"] > 0
+    return full > 0 and seen.log_lines["is gone"] > 0
 
 
 @pytest.mark.row(1, 2, 3, 4, 7, 9, 11, 16)
