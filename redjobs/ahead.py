@@ -39,22 +39,23 @@ class Doubts:
     """What no replica has confirmed. It is accepted, and so is what follows: it is told when all is sent."""
 
     def __init__(self) -> None:
-        self._errors: list[NotReplicated] = []
+        self._ids: list[str] = []
+        #: Confirmed, wanted and the server's refusal where fewest have confirmed.
+        self._worst: tuple[int, int, Exception | None] | None = None
 
     def noted(self, error: NotReplicated) -> Replies:
-        """The replies that came with it."""
-        self._errors.append(error)
+        """The replies that came with it. It is not kept: it holds the arguments of its jobs."""
+        self._ids += error.job_ids
+        if self._worst is None or error.confirmed < self._worst[0]:
+            refusal = error.__cause__ if isinstance(error.__cause__, Exception) else None
+            self._worst = error.confirmed, error.wanted, refusal and refusal.with_traceback(None)
         replies: Replies = error.replies
         return replies
 
     def tell(self) -> None:
         """Raise one error for all."""
-        if not self._errors:
-            return
-        worst = min(self._errors, key=lambda error: error.confirmed)
-        ids = [job_id for error in self._errors for job_id in error.job_ids]
-        cause = worst.__cause__ if isinstance(worst.__cause__, Exception) else None
-        raise NotReplicated(ids, worst.confirmed, worst.wanted, cause) from cause
+        if self._worst is not None:
+            raise NotReplicated(self._ids, *self._worst) from self._worst[-1]
 
 
 class Bulk:

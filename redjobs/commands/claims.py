@@ -183,11 +183,18 @@ def complete(keys: Keys, worker: str, token: str, jobs: Sequence[Finished]) -> C
 
 
 def retry(
-    keys: Keys, claim: Claim, delay_ms: int, errors: bytes = b"", *, refund: bool = False
+    keys: Keys,
+    claim: Claim,
+    delay_ms: int,
+    errors: bytes = b"",
+    *,
+    refund: bool = False,
+    ended: bool = True,
 ) -> Command[str]:
     """A job runs again later; with `refund` its attempt does not count. The reply: scheduled or lost.
 
-    Or discarded, where it was cancelled while it ran and ended before the worker had heard of that.
+    `ended`: its handler came to an end, and the crashes before it are forgotten. The reply is discarded
+    where it was cancelled while it ran, and ended before the worker had heard of that.
     """
     names = (
         keys.processing(claim.worker),
@@ -198,7 +205,7 @@ def retry(
         keys.unique(claim.key or ""),
         keys.cancels,
     )
-    args = (claim.id, claim.token, delay_ms, errors, int(refund), BELL)
+    args = (claim.id, claim.token, delay_ms, errors, int(refund), BELL, int(ended))
     return Command(SCRIPTS["retry"], names, args, first_word)
 
 

@@ -13,12 +13,14 @@
 -- ARGV[4] errors      str   msgpack, the job's error history; '' leaves it
 -- ARGV[5] refund      int   1 gives the attempt back
 -- ARGV[6] bell        str   wakes one blocked worker, is no id
+-- ARGV[7] ended       int   1: its handler came to an end, so its crashes are forgotten
 -- REPLY   {word, run_at_ms}  words: scheduled discarded lost
 -- COST    O(log N)
 -- BUILDS  no keys
 local processing, job, scheduled, ready, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local unique, cancels = KEYS[6], KEYS[7]
 local id, token, delay_ms, errors, refund, bell = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ended = ARGV[7] == '1'
 local time = redis.call('TIME')
 local run_at = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(delay_ms)
 
@@ -49,7 +51,7 @@ if errors ~= '' then redis.call('HSET', job, 'errors', errors) end
 if refund == '1' then redis.call('HSET', job, 'attempt', tonumber(held[2]) - 1) end
 redis.call('LREM', processing, -1, id)
 -- It came to an end and its worker lives: what it was beside before was not its doing.
-redis.call('HDEL', job, 'worker', 'token', 'started_at', 'crashes')
+redis.call('HDEL', job, 'worker', 'token', 'started_at', ended and 'crashes' or '')
 local earliest = head[2] and tonumber(head[2]) or math.huge
 if run_at < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'scheduled', run_at}

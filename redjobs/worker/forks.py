@@ -59,22 +59,30 @@ class _ForkServer:
 
     def ask(self, channel: Channel, told: dict[str, Any], fds: tuple[int, ...]) -> None:
         """Ask for a child, as soon as it is this one's turn."""
-        # Not in the message itself: a long list of queues is more than one can hold.
-        page = shared_file(0)
-        with open(page, "wb", closefd=False) as file:
-            file.write(json.dumps(told).encode())
+        with contextlib.ExitStack() as opened:
+            # Not in the message itself: a long list of queues is more than one can hold.
+            request = [shared_file(0)]
+            opened.callback(os.close, request[0])
+            with open(request[0], "wb", closefd=False) as file:
+                file.write(json.dumps(told).encode())
+            for fd in fds:
+                request.append(os.dup(fd))
+                opened.callback(os.close, request[-1])
+            opened.pop_all()
+        # Not before: who is in this line gets the pid of the next one that is forked.
         self.asked.append(channel)
-        self.unsent.append((page, *map(os.dup, fds)))
+        self.unsent.append(tuple(request))
         self.send()
 
     def send(self) -> None:
         """Send the next request, if the last one was answered."""
         if self.unsent and self.is_free:
+            try:
+                socket.send_fds(self.socket, [b"fork"], self.unsent[0])
+            except OSError:
+                return  # it has died in this moment, or the system has no room for it: `reap` sees to both
             self.is_free = False
-            fds = self.unsent.popleft()
-            with contextlib.suppress(OSError):  # it has died in this moment: `reap` sees to that
-                socket.send_fds(self.socket, [b"fork"], fds)
-            _close(fds)
+            _close(self.unsent.popleft())
         if self.is_dismissed and not self.unsent:
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
@@ -166,6 +174,7 @@ class ForkSpawner(Spawner):
         """Give the children that were forked their pids, and those that have ended their status."""
         for server in self._servers:
             self._listen(server)
+            server.send()
         for child in children:
             self._christen(child)
             child.status = self._ended.pop(child.pid, child.status or self._stillborn(child))

@@ -24,6 +24,8 @@ WAIT_SECONDS = 0.1
 #: One that the server refused to begin comes back to the front, and would be taken again at once: it is kept
 #: for so long, in which the others have their turn.
 _ASIDE_SECONDS = 1.0
+#: So many may be kept so: some jobs are broken. Where there are more, it is not they who are to blame.
+_MOST_ASIDE = 3
 
 
 class Lane:
@@ -80,6 +82,11 @@ class Lane:
     def holds(self) -> bool:
         """Whether anything was taken and not begun."""
         return bool(self.taken or self.suspects or self.aside)
+
+    @property
+    def is_refused_much(self) -> bool:
+        """Whether the server seems to refuse to begin whatever it may be."""
+        return len(self.aside) > _MOST_ASIDE
 
     @property
     def returns_at(self) -> float:

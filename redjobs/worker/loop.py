@@ -216,8 +216,10 @@ class ClaimLoop:
         lane, now = begin.lane, time.monotonic()
         if isinstance(reply, ResponseError):
             lane.refused(begin.ids)
-            if not lane.is_resting:  # of those that were begun one by one, it rests for the first
-                self._lanes.answered(lane, reply, "begins")
+            if not lane.is_resting:  # of those that were begun one by one, it rests for one
+                pause = self._outage.refused(reply, f"begins of {lane.keys.queue}")
+                if lane.is_refused_much or isinstance(reply, Unreachable):
+                    lane.rest(pause)
             return
         self._lanes.answered(lane, reply, "begins")
         if reply.lapsed:

@@ -61,8 +61,11 @@ class WorkerOptions:
 
     @property
     def answer_seconds(self) -> float:
-        """How long the server may take for an answer. One that is lost must cost no lease, if that can be."""
-        return max(1.0, self.lease / 3)
+        """How long the server may take for an answer. One that is lost must cost no lease, if that can be.
+
+        Not shorter than a blocked pop takes.
+        """
+        return max(2.0, self.lease / 3)
 
     @property
     def sweep_interval(self) -> float:

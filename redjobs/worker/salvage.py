@@ -166,7 +166,7 @@ class Salvage:
             word = self._run(commands.bury(keys, claim, errors))
         else:
             work.decision = RunAgain(overran.delay_ms, error)
-            word = self._run(commands.retry(keys, claim, overran.delay_ms, errors))
+            word = self._run(commands.retry(keys, claim, overran.delay_ms, errors, ended=False))
         if word == "discarded":  # somebody wanted it stopped
             work.decision = Discard()
         if word != "lost":

@@ -25,6 +25,7 @@ from redjobs.retry import (
     GiveBack,
     GiveUp,
     RunAgain,
+    Unknown,
     Unreadable,
     Unrun,
     decide,
@@ -99,7 +100,8 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
             return Finished(claim.id, claim.key, result_ttl_ms, packed)
         case RunAgain(delay_ms, error, refund):
             errors = append_error(claim.errors, error) if error else b""
-            command: Command[Any] = commands.retry(keys, claim, delay_ms, errors, refund=refund)
+            ended = not isinstance(work.outcome, Unknown)
+            command: Command[Any] = commands.retry(keys, claim, delay_ms, errors, refund=refund, ended=ended)
             settlements.append(Settlement(command, [work]))
         case GiveUp(error):
             settlements.append(_bury(work, keys, error))

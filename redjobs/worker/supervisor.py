@@ -142,7 +142,7 @@ class Supervisor:
         self._health.judge(
             self._children, server=self._care.server_is, stopping=stopping or self._places.is_quiet
         )
-        if not stopping and not self._care.server_is_gone:
+        if not (stopping or self._places.is_quiet or self._care.server_is_gone):
             self._leave_if_idle(now)
         if self._stop_at is None:
             if self._options.reload and self._files.changed():
@@ -228,13 +228,14 @@ class Supervisor:
         else:
             words = child.last_words()
             logger.error("%s died: %s%s", child.name, child.obituary(), words and "\n" + words)
-        self._false_starts += not (child.is_ready or child.is_blameless)
-        if self._false_starts >= _MOST_FALSE_STARTS and not any(each.is_ready for each in self._children):
-            why = f"{_MOST_FALSE_STARTS} children in a row died at their start"
-            self._give_up(why, code=CANNOT_IMPORT if child.fatal else 1)
         if child.replaces is not None:
             logger.error("the reload is given up: the old children go on")
             self._places.leave_as_they_are()
+        elif not (child.is_ready or child.is_blameless):
+            self._false_starts += 1
+            if self._false_starts >= _MOST_FALSE_STARTS and not any(each.is_ready for each in self._children):
+                why = f"{_MOST_FALSE_STARTS} children in a row died at their start"
+                self._give_up(why, code=CANNOT_IMPORT if child.fatal else 1)
         self._places.died()
 
     def _give_up(self, why: str, code: int = 1) -> None:

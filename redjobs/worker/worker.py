@@ -59,8 +59,9 @@ class Worker:
         self._loop = ClaimLoop(options, registry, self._link, self._bench, upkeep, seat)
         if seat is not None:
             self._link.watch(seat.channel)
-        # A terminal that is closed ends it; a supervisor takes that as a wish for new code.
-        self._stop_signals = _STOPS if seat is not None else (*_STOPS, signal.SIGHUP)
+        # A terminal that is closed ends it, but for `nohup`; a supervisor takes that as a wish for new code.
+        ends = seat is None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._stop_signals = (*_STOPS, signal.SIGHUP) if ends else _STOPS
         self._stops = 0
         self._error: BaseException | None = None
 

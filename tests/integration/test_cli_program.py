@@ -107,14 +107,20 @@ def test_an_app_that_is_not_there(redjobs: Cli, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_told_to_stop_exits_with_0(
-    server: Server, keys: Keys, home: Path, queue: Queue
+    redjobs: Cli, server: Server, keys: Keys, home: Path
 ) -> None:
+    """Under nohup, as whoever logs out wants it, a closed terminal tells it nothing."""
     lab = Lab(server, keys)
-    words = [PROGRAM, "worker", keys.queue, "--app", "shop", "--log-format", "json", "--processes", "0"]
+    words = ["nohup", PROGRAM, "worker", keys.queue, "--app", "shop", "--log-format", "json"]
     with (home / "log").open("wb") as log:
-        worker = subprocess.Popen(words, cwd=home, env=environment(server, keys), stderr=log)
+        worker = subprocess.Popen(
+            [*words, "--processes", "0"], cwd=home, env=environment(server, keys), stderr=log
+        )
     try:
         wait_until(lambda: lab.redis.zcard(keys.workers), description="the worker has a lease")
+        worker.send_signal(signal.SIGHUP)
+        redjobs.program("enqueue", "shop:write", "ran", "--queue", keys.queue, cwd=home)
+        wait_until((home / "ran").exists, description="it works on")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 0
     finally:

@@ -63,16 +63,17 @@ def test_one_that_was_cancelled_while_it_ran_is_forgotten_and_not_planned_again(
     assert lab.run(commands.retry(lab.keys, claim, HOUR, ERRORS, refund=refund)) == "lost"
 
 
-@pytest.mark.parametrize("refund", [False, True])
-def test_who_ends_without_a_crash_is_no_suspect_any_more(lab: Lab, refund: bool) -> None:
+@pytest.mark.parametrize(("refund", "ended"), [(False, True), (True, True), (True, False)])
+def test_who_ends_without_a_crash_is_no_suspect_any_more(lab: Lab, refund: bool, ended: bool) -> None:
+    """A worker that only does not know its handler has not seen it come to an end."""
     (job,) = lab.begun("w1")
     lab.lose("w1")
     lab.recover("w1")
     assert lab.number(job, "crashes") == 1
     lab.take("w2")
     lab.run(commands.begin(lab.keys, "w2", "t2", [job]))
-    lab.run(commands.retry(lab.keys, lab.claim(job), HOUR, ERRORS, refund=refund))
-    assert lab.number(job, "crashes") == 0
+    lab.run(commands.retry(lab.keys, lab.claim(job), HOUR, ERRORS, refund=refund, ended=ended))
+    assert lab.number(job, "crashes") == (0 if ended else 1)
 
 
 @pytest.mark.row(31)

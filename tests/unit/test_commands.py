@@ -268,9 +268,10 @@ def test_retry_says_when_and_whether_the_attempt_counts() -> None:
             *(KEYS.processing(W), KEYS.job(PLAIN), KEYS.scheduled, KEYS.ready, KEYS.stats),
             *(KEYS.unique(""), KEYS.cancels),
         ],
-        [PLAIN, "t1", 5000, b"\x90", 1, BELL],
+        [PLAIN, "t1", 5000, b"\x90", 1, BELL, 1],
     )
-    assert commands.retry(KEYS, claim(), 5000).args == (PLAIN, "t1", 5000, b"", 0, BELL)
+    assert commands.retry(KEYS, claim(), 5000).args == (PLAIN, "t1", 5000, b"", 0, BELL, 1)
+    assert commands.retry(KEYS, claim(), 5000, ended=False).args[-1] == 0
     assert commands.retry(KEYS, claim(key="mine"), 5000).keys[5] == KEYS.unique("mine")
     assert words_of("retry") == {"scheduled", "discarded", "lost"}
     assert [command.parse([word, NOW]) for word in (b"scheduled", b"lost")] == ["scheduled", "lost"]

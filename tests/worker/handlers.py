@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import decimal
 import io
 import logging
 import multiprocessing
@@ -82,12 +83,16 @@ tenant = ContextVar("tenant", default="nobody")
 def as_tenant(name: str) -> None:
     note("found", tenant.get())
     tenant.set(name)
+    note("precision", decimal.getcontext().prec)
+    decimal.getcontext().prec = 5
     note("end", tenant.get())
 
 
 async def as_tenant_async(name: str) -> None:
     note("found", tenant.get())
     tenant.set(name)
+    note("precision", decimal.getcontext().prec)
+    decimal.getcontext().prec = 5
     await asyncio.sleep(0)
     note("end", tenant.get())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import decimal
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,9 +42,12 @@ def hooks() -> Iterator[None]:
 def test_what_a_job_sets_holds_in_no_other_one(
     queue: Queue, burst: Burst, runs: Runs, handler: Any, options: dict[str, int]
 ) -> None:
+    usual = decimal.getcontext().prec
     queue.enqueue_many(call(handler, f"tenant-{number}") for number in range(20))
     assert burst(**options) == 0
     assert set(runs.texts("found")) == {"nobody"}
+    assert set(runs.texts("precision")) == {str(usual)}
+    assert decimal.getcontext().prec == usual
     assert set(runs.texts()) == {f"tenant-{number}" for number in range(20)}
 
 

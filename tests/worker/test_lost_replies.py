@@ -362,10 +362,10 @@ def test_who_never_hears_of_its_job_is_told_the_truth(server: Server, proxy: Pro
 def test_a_lost_reply_costs_no_short_lease(
     queue: Queue, proxy: Proxy, worker: Start, runs: Runs, gate: Path, processes: int
 ) -> None:
-    process = worker(processes=processes, url=proxy.url, lease=3.0)
+    process = worker(processes=processes, url=proxy.url, lease=5.0)
     job = queue.enqueue(handlers.wait, str(gate))
     runs.wait("start", job_id=job.id)
-    worker(processes=0, lease=3.0)  # who sweeps it as soon as its lease has run out
+    worker(processes=0, lease=5.0)  # who sweeps it as soon as its lease has run out
     rule = proxy.hold_reply(script("heartbeat"))
     proxy.wait_for(rule)
     process.says("the server is back")

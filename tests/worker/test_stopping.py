@@ -539,6 +539,23 @@ def test_a_worker_of_which_nothing_is_left_but_children_that_die_at_their_start_
     assert "nothing_of_that_name" in process.log
 
 
+@pytest.mark.slow
+def test_reloads_that_failed_do_not_count_when_the_last_child_dies(
+    worker: Start, app: App, ask: Ask, tmp_path: Path
+) -> None:
+    process = worker(fresh=True, processes=1, apps=("changing_app",), cwd=tmp_path)
+    assert ask() == "old"
+    (old,) = process.children()
+    app("")
+    for times in range(1, 4):
+        process.send(signal.SIGHUP)
+        process.says("the reload is given up", times=times)
+    app("new")
+    os.kill(old, signal.SIGKILL)
+    assert ask() == "new"
+    assert process.stop() == 0
+
+
 def test_a_closed_terminal_ends_a_worker_without_a_supervisor(
     queue: Queue, worker: Start, runs: Runs
 ) -> None:
