@@ -19,8 +19,8 @@
 -- BUILDS  no keys
 local processing, job, scheduled, ready, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local unique, cancels = KEYS[6], KEYS[7]
-local id, token, delay_ms, errors, refund, bell = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local ended = ARGV[7] == '1'
+local id, token, delay_ms, errors = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local refund, bell, ended = ARGV[5], ARGV[6], ARGV[7]
 local time = redis.call('TIME')
 local run_at = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(delay_ms)
 
@@ -51,7 +51,7 @@ if errors ~= '' then redis.call('HSET', job, 'errors', errors) end
 if refund == '1' then redis.call('HSET', job, 'attempt', tonumber(held[2]) - 1) end
 redis.call('LREM', processing, -1, id)
 -- It came to an end and its worker lives: what it was beside before was not its doing.
-redis.call('HDEL', job, 'worker', 'token', 'started_at', ended and 'crashes' or '')
+redis.call('HDEL', job, 'worker', 'token', 'started_at', ended == '1' and 'crashes' or '')
 local earliest = head[2] and tonumber(head[2]) or math.huge
 if run_at < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end
 return {'scheduled', run_at}

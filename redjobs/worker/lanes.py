@@ -137,6 +137,15 @@ class Lanes:
         token = new_token()
         return Begin(lane, token, ids, commands.begin(lane.keys, lane.worker, token, ids, solo))
 
+    def refused(self, begin: Begin, reply: ResponseError) -> None:
+        """The server has not begun these. Some jobs are broken; of a queue with many it is no job that is."""
+        lane = begin.lane
+        lane.refused(begin.ids)
+        if not lane.is_resting:  # of those that were begun one by one, it rests for one
+            pause = self._outage.refused(reply, f"begins of {lane.keys.queue}")
+            if lane.is_refused_much or isinstance(reply, Unreachable):
+                lane.rest(pause)
+
     @property
     def solo(self) -> bool:
         """Whether a suspect runs: nothing else is begun then."""

@@ -213,20 +213,16 @@ class ClaimLoop:
         return self._bench.free(self._deferred.coming + sum(len(lane.taken) for lane in self._lanes))
 
     def _begun(self, begin: Begin, reply: Begun | ResponseError) -> None:
-        lane, now = begin.lane, time.monotonic()
+        lane = begin.lane
         if isinstance(reply, ResponseError):
-            lane.refused(begin.ids)
-            if not lane.is_resting:  # of those that were begun one by one, it rests for one
-                pause = self._outage.refused(reply, f"begins of {lane.keys.queue}")
-                if lane.is_refused_much or isinstance(reply, Unreachable):
-                    lane.rest(pause)
+            self._lanes.refused(begin, reply)
             return
         self._lanes.answered(lane, reply, "begins")
         if reply.lapsed:
             self._lanes.renew(lane)
         if reply.missing:
             report.dropped(lane.keys.queue, reply.missing)
-        lane.suspects.extend((job_id, now) for job_id in reply.wait)
+        lane.suspects.extend((job_id, time.monotonic()) for job_id in reply.wait)
         lane.begun.update((job_id, begin.token) for job_id in reply.hashes)
         self._deferred.begun(reply)
         if len(begin.ids) == 1:  # it may be a suspect, or one that came just now: nothing to wait for

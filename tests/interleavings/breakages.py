@@ -272,7 +272,7 @@ MISSING = (
         "that the crashes of who ends its attempt are forgotten",
         "asleep, retried elsewhere",
         "its crashes are not forgotten",
-        _without("retry", ", 'started_at', 'crashes')", ", 'started_at')"),
+        _without("retry", "ended == '1' and 'crashes' or ''", "''"),
     ),
     Missing(
         "that what is recovered twice goes back once",
