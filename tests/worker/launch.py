@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 from typing import Any
 
@@ -18,6 +19,8 @@ from redjobs.worker.main import start
 
 
 def main(told: dict[str, Any]) -> int:
+    # Whoever runs the tests may do so under nohup, which a worker honours.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name in told["without"]:
         sys.modules[name] = None  # type: ignore[assignment]
     for name, value in told["constants"].items():
