@@ -193,7 +193,7 @@ def retry(
 ) -> Command[str]:
     """A job runs again later; with `refund` its attempt does not count. The reply: scheduled or lost.
 
-    `ended`: its handler came to an end, and the crashes before it are forgotten. The reply is discarded
+    `ended`: its handler came to a good end, and the crashes before it are forgotten. The reply is discarded
     where it was cancelled while it ran, and ended before the worker had heard of that.
     """
     names = (

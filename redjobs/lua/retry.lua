@@ -13,7 +13,7 @@
 -- ARGV[4] errors      str   msgpack, the job's error history; '' leaves it
 -- ARGV[5] refund      int   1 gives the attempt back
 -- ARGV[6] bell        str   wakes one blocked worker, is no id
--- ARGV[7] ended       int   1: its handler came to an end, so its crashes are forgotten
+-- ARGV[7] ended       int   1: its handler came to a good end, so its crashes are forgotten
 -- REPLY   {word, run_at_ms}  words: scheduled discarded lost
 -- COST    O(log N)
 -- BUILDS  no keys
@@ -50,7 +50,7 @@ redis.call('HSET', job, 'run_at', run_at)
 if errors ~= '' then redis.call('HSET', job, 'errors', errors) end
 if refund == '1' then redis.call('HSET', job, 'attempt', tonumber(held[2]) - 1) end
 redis.call('LREM', processing, -1, id)
--- It came to an end and its worker lives: what it was beside before was not its doing.
+-- It came to a good end: what it was beside before was not its doing.
 redis.call('HDEL', job, 'worker', 'token', 'started_at', ended == '1' and 'crashes' or '')
 local earliest = head[2] and tonumber(head[2]) or math.huge
 if run_at < earliest and redis.call('LLEN', ready) == 0 then redis.call('LPUSH', ready, bell) end

@@ -100,7 +100,8 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
             return Finished(claim.id, claim.key, result_ttl_ms, packed)
         case RunAgain(delay_ms, error, refund):
             errors = append_error(claim.errors, error) if error else b""
-            ended = not isinstance(work.outcome, Unknown)
+            # What fails is counted as an attempt, and may be about to crash the next time.
+            ended = refund and not isinstance(work.outcome, Unknown)
             command: Command[Any] = commands.retry(keys, claim, delay_ms, errors, refund=refund, ended=ended)
             settlements.append(Settlement(command, [work]))
         case GiveUp(error):

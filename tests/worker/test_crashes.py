@@ -64,7 +64,8 @@ def test_a_job_that_uses_up_all_memory_for_good_is_dead_and_nothing_else_is(
     for job in others:
         runs.wait("end", job_id=job.id, timeout=30)
     wait_until(lambda: is_dead(queue, culprit.id), timeout=30)
-    assert runs.count("start", job_id=culprit.id) == 3
+    # It fails three times; or its process is killed, which is counted apart.
+    assert 3 <= runs.count("start", job_id=culprit.id) <= 5
     assert queue.redis.zcard(queue.keys.dead) == 1
     assert process.stop() == 0
 
