@@ -39,8 +39,9 @@ def test_few_are_claimed_in_vain(queue: Queue, worker: Start, load: str) -> None
     counters = Inspector(queue.redis).queue
     wait_until(lambda: counters("default").counters.get("completed") == len(LOADS[load]), 30)
     assert process.stop() == 0
-    # What waits for a tenth of a second goes back. Taken again at once, more than a thousand would do so.
-    assert counters("default").counters.get("released", 0) <= 200
+    # What waits for a tenth of a second goes back, as when the machine is busy with others for so long.
+    # Taken again at once, more than a thousand would do so.
+    assert counters("default").counters.get("released", 0) <= 500
 
 
 def test_no_more_is_held_than_is_done_in_a_fiftieth_of_a_second_or_so(queue: Queue, worker: Start) -> None:
