@@ -49,6 +49,7 @@ _FIELDS = (
     "token",
     "started_at",
     "completed_at",
+    "format",
 )
 #: These states are lists, the others sorted sets.
 _LISTED = (State.READY, State.PROCESSING)

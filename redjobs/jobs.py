@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import msgpack
 
@@ -18,6 +19,9 @@ Backoff = float | tuple[float, ...]
 
 MAX_ERRORS = 5
 MAX_ERROR_BYTES = 2_000
+
+#: The newest format of job hashes that this version can run: see docs/versions.md for when to raise it.
+KNOWN_FORMAT = 1
 
 
 class State(StrEnum):
@@ -209,28 +213,36 @@ class JobError:
         return from_ms(self.at_ms)
 
 
-def append_error(packed: bytes, error: JobError) -> bytes:
+def append_error(packed: bytes, error: JobError, *, of_format: int = KNOWN_FORMAT) -> bytes:
     """An error history with one more entry, bounded in count and size, newest last.
 
     What happened again to the same attempt, such as a handler that is still unknown, replaces
-    its entry: it would push the others out.
+    its entry: it would push the others out. The history of a job of a newer format is not ours to
+    cut, nor to begin anew where it cannot be read.
     """
-    history = list(unpack_errors(packed))
-    if history and (history[-1].attempt, history[-1].error) == (error.attempt, error.error):
+    is_ours = of_format <= KNOWN_FORMAT
+    history = [list(entry) for entry in msgpack.unpackb(packed)] if unpack_errors(packed) else []
+    if packed and not history and not is_ours:
+        return packed
+    if history and history[-1][1:3] == [error.attempt, error.error]:
         history.pop()
-    entries = [
-        (
-            each.at_ms,
-            each.attempt,
-            each.error.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore"),
-            each.traceback.encode(errors="replace")[-MAX_ERROR_BYTES:].decode(errors="ignore"),
-        )
-        for each in [*history, error][-MAX_ERRORS:]
-    ]
+    history.append(_bounded([error.at_ms, error.attempt, error.error, error.traceback]))
     try:
-        return bytes(msgpack.packb(entries))
-    except OverflowError:  # of numbers that we have not written: they are only history
-        return bytes(msgpack.packb(entries[-1:]))
+        return bytes(msgpack.packb(list(map(_bounded, history[-MAX_ERRORS:])) if is_ours else history))
+    except (ValueError, OverflowError):  # of what we have not written: it is only history
+        return bytes(msgpack.packb(history[-1:])) if is_ours else packed
+
+
+def _bounded(entry: list[Any]) -> list[Any]:
+    """An entry, cut to its size; what another version has put behind the four parts stays if it is small."""
+    at_ms, attempt, error, traceback, *more = entry
+    return [
+        int(at_ms),
+        int(attempt),
+        str(error).encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore"),
+        str(traceback).encode(errors="replace")[-MAX_ERROR_BYTES:].decode(errors="ignore"),
+        *(more if more and len(msgpack.packb(more)) <= MAX_ERROR_BYTES else ()),
+    ]
 
 
 def unpack_errors(packed: bytes) -> tuple[JobError, ...]:
@@ -269,6 +281,8 @@ class Job:
     result_payload: bytes | None = field(default=None, repr=False)
     #: When it died or completed, where it has.
     ended_at_ms: int | None = None
+    #: Which form its hash has. Of a newer one than `KNOWN_FORMAT` only newer workers make anything.
+    format: int = 1
 
     @property
     def priority(self) -> int:
@@ -279,6 +293,11 @@ class Job:
     def key(self) -> str | None:
         """Its unique key, if it has one."""
         return self.options.key
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer version has written it, in a form that this one does not know."""
+        return self.format > KNOWN_FORMAT
 
     @property
     def enqueued_at(self) -> datetime:
@@ -303,6 +322,7 @@ def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: M
             b"crashes",
             b"started_at",
             b"completed_at",
+            b"format",
         )
         if name in raw
     }
@@ -331,6 +351,7 @@ def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: M
         payload=raw.get(b"args", b""),
         result_payload=raw.get(b"result"),
         ended_at_ms=ended,
+        format=number.get(b"format", 1),
     )
 
 

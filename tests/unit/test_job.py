@@ -259,6 +259,41 @@ def test_an_entry_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
     assert unpack_errors(packed) == (JobError(1, 2, "ValueError", "trace"),)
 
 
+#: An entry as a newer version may write it.
+MORE = [1, 2, "ValueError", "trace", {"locals": {"user": 7}}]
+
+
+@pytest.mark.row(35)
+def test_what_a_newer_version_has_put_into_an_entry_outlives_the_next_error() -> None:
+    assert msgpack.unpackb(append_error(msgpack.packb([MORE]), error(3)))[0] == MORE
+    assert msgpack.unpackb(append_error(msgpack.packb([[*MORE, "x" * 10_000]]), error(3)))[0] == MORE[:4]
+
+
+@pytest.mark.row(35)
+@pytest.mark.parametrize("history", [b"\xc1 in a form of its own", msgpack.packb({"errors": []})])
+def test_the_history_of_a_newer_format_is_not_begun_anew(history: bytes) -> None:
+    assert append_error(history, error(1), of_format=2) == history
+
+
+@pytest.mark.row(35)
+def test_the_history_of_a_newer_format_is_not_cut() -> None:
+    entries = [[n, n, "x" * 5_000, "y" * 5_000] for n in range(9)]
+    packed = msgpack.packb(entries)
+    for _ in range(3):  # as often as it is looked at
+        packed = append_error(packed, error(9), of_format=2)
+    assert msgpack.unpackb(packed)[:-1] == entries
+    assert unpack_errors(packed)[-1] == error(9)
+
+
+@pytest.mark.parametrize("more", [[b"x"] * 3, msgpack.Timestamp(1)])
+def test_an_entry_of_what_can_hardly_be_packed_again_is_no_reason_to_fail(more: object) -> None:
+    packer = msgpack.Packer()
+    packed = b"\x91\x95" + b"".join(map(packer.pack, MORE[:4])) + b"\x91" * 800 + packer.pack(more)
+    assert unpack_errors(packed)
+    for of_format in (1, 2):
+        append_error(packed, error(3), of_format=of_format)
+
+
 def test_an_error_knows_when_it_happened() -> None:
     assert JobError(1_700_000_000_000, 1, "x").at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
