@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
 from redjobs.clock import duration_ms, from_ms
 from redjobs.errors import PayloadError, SettingsError
 from redjobs.ids import check_name, priority_of
+
+D = TypeVar("D")
 
 #: What a job may wait for: seconds, a list of seconds by attempt.
 Backoff = float | tuple[float, ...]
@@ -310,25 +312,20 @@ class Job:
         return from_ms(self.run_at_ms)
 
 
+def number_in(raw: Mapping[bytes, bytes], name: bytes, default: D) -> int | D:
+    """A number in a job's hash. What somebody else has written there is none, and hides no job."""
+    try:
+        return int(raw[name])
+    except (KeyError, ValueError):
+        return default
+
+
 def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: Mapping[bytes, bytes]) -> Job:
     """The snapshot of a job's hash; `score_ms` is its score where its state has one."""
     text = {name: raw[name].decode(errors="replace") for name in (b"name", b"worker", b"key") if name in raw}
-    number = {
-        name: int(raw[name])
-        for name in (
-            b"enqueued_at",
-            b"run_at",
-            b"attempt",
-            b"crashes",
-            b"started_at",
-            b"completed_at",
-            b"format",
-        )
-        if name in raw
-    }
-    enqueued_at = number.get(b"enqueued_at", 0)
-    run_at = score_ms if state is State.SCHEDULED else number.get(b"run_at", enqueued_at)
-    ended = score_ms if state is State.DEAD else number.get(b"completed_at")
+    enqueued_at = number_in(raw, b"enqueued_at", 0)
+    run_at = score_ms if state is State.SCHEDULED else number_in(raw, b"run_at", enqueued_at)
+    ended = score_ms if state is State.DEAD else number_in(raw, b"completed_at", None)
     key, priority = text.get(b"key"), priority_of(job_id)
     try:
         options = unpack_options(raw.get(b"options", b""), key=key, priority=priority)
@@ -342,16 +339,16 @@ def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: M
         state=state,
         enqueued_at_ms=enqueued_at,
         run_at_ms=run_at,
-        attempt=number.get(b"attempt", 0),
-        crashes=number.get(b"crashes", 0),
+        attempt=number_in(raw, b"attempt", 0),
+        crashes=number_in(raw, b"crashes", 0),
         options=options,
         errors=unpack_errors(raw.get(b"errors", b"")),
         worker=text.get(b"worker"),
-        started_at_ms=number.get(b"started_at"),
+        started_at_ms=number_in(raw, b"started_at", None),
         payload=raw.get(b"args", b""),
         result_payload=raw.get(b"result"),
         ended_at_ms=ended,
-        format=number.get(b"format", 1),
+        format=number_in(raw, b"format", 1),
     )
 
 

@@ -376,6 +376,13 @@ def test_unreadable_parts_do_not_hide_the_job_from_people() -> None:
     assert job.errors == ()
 
 
+@pytest.mark.parametrize("number", [b"soon", b"", b"1.5", b"9" * 5_000, b"\xff"])
+def test_numbers_that_are_none_do_not_hide_the_job_from_people(number: bytes) -> None:
+    names = ("enqueued_at", "run_at", "attempt", "crashes", "started_at", "completed_at", "format")
+    job = job_from_fields(new_id(), "mail", State.PROCESSING, 0, fields(**dict.fromkeys(names, number)))
+    assert (job.name, job.attempt, job.started_at_ms, job.format) == ("shop.mail:send", 0, None, 1)
+
+
 def test_a_job_shows_its_arguments_and_result_to_nobody() -> None:
     raw = fields(args=b"hunter2", result=b"hunter2")
     job = job_from_fields(new_id(), "mail", State.COMPLETED, NOW, raw)
