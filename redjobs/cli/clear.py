@@ -36,6 +36,7 @@ def command(target: Target, /, queue: str, states: tuple[str, ...], yes: bool, j
       redjobs clear default --state dead --state completed --yes
     """
     chosen = [state for state in _STATES if not states or state.value in states]
+    target.doubt([queue])
     parts = target.parts(queue)
     counted = {
         state: sum(target.inspector.jobs(part, state, limit=1).total for part in parts) for state in chosen

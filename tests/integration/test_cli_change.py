@@ -169,7 +169,8 @@ def test_retry_of_all_dead_jobs_asks_first(redjobs: Cli, lab: Lab) -> None:
 
 def test_nobody_to_ask_is_a_no(redjobs: Cli, lab: Lab) -> None:
     (job_id,) = lab.dead(1)
-    redjobs("jobs", "retry", "--all-dead", answer="", code=1)
+    told = redjobs("jobs", "retry", "--all-dead", answer="", code=1).stderr
+    assert told.endswith("\nredjobs: nothing was changed; --yes answers in advance\n")
     assert lab.places(job_id) == ["dead"]
 
 

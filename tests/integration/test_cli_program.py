@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -205,6 +206,25 @@ def test_a_server_that_refuses_is_exit_code_3(server: Server, keys: Keys) -> Non
         assert "canary" not in wrong.output
     finally:
         admin.acl_deluser("reader")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("words", [("status",), ("jobs", "list", "--json"), ("sweep", "--deep")])
+def test_a_program_without_stdout_or_stderr_does_its_work(
+    server: Server, keys: Keys, tmp_path: Path, words: tuple[str, ...], closed: str
+) -> None:
+    Lab(server, keys).ready(1)
+    server.client().sadd(queues_key(keys.prefix), keys.queue)
+    line = f"{shlex.join([PROGRAM, *words])} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=tmp_path,
+        env=environment(server, keys),
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # status --watch, server --------------------------------------------------------------------------
