@@ -30,8 +30,7 @@ def _lost_the_server(seen: Seen) -> bool:
 
 def traces_of_kills(seen: Seen, verdict: Verdict) -> bool:
     """Jobs ran again for it, and orphans noticed that they were some."""
-    children = any(kind.startswith("child killed") for kind in verdict.recoveries)
-    return children and seen.log_lines["the supervisor is gone"] > 0
+    return bool(verdict.recoveries) and seen.log_lines["the supervisor is gone"] > 0
 
 
 def traces_of_freezes(seen: Seen, verdict: Verdict) -> bool:
