@@ -80,7 +80,7 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: I
     to_right = set(right)
     if is_terminal():
         room = shutil.get_terminal_size().columns
-        widths[-1] = max(_NARROWEST, min(widths[-1], room - sum(widths[:-1]) - 2 * (len(head) - 1)))
+        widths[-1] = min(widths[-1], max(_NARROWEST, room - sum(widths[:-1]) - 2 * (len(head) - 1)))
     say(_line(head, widths, to_right), dim=True)
     for row in cells:
         say(_line(row, widths, to_right))

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import redjobs
 from redjobs.cli import cli
+from redjobs.cli import text as text_module
 from redjobs.cli import worker as worker_module
 from redjobs.cli.failures import of_ours
 from redjobs.cli.params import (
@@ -369,6 +370,17 @@ def test_what_the_terminal_has_no_letters_for_is_escaped(monkeypatch: pytest.Mon
     say("Grüße, 東京")
     say_table(("key",), [("Ж",)])
     assert written.getvalue().decode("latin-1") == "Grüße, \\u6771\\u4eac\nkey\n\\u0416\n"
+
+
+def test_the_last_column_fits_a_terminal_and_is_no_wider_than_it_must(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(text_module, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    say_table(("id", "due"), [("a", "1 s"), ("b", "10 s")], right=[1])
+    say_table(("id", "error"), [("a", "x" * 99)])
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert lines == ["id   due", "a    1 s", "b   10 s", "id  error", f"a   {'x' * 15}…"]
 
 
 def test_a_program_without_stdout_says_nothing_and_does_its_work() -> None:
