@@ -100,6 +100,18 @@ def test_an_app_that_cannot_be_imported(
         assert "redjobs/" not in worker.stderr
 
 
+def test_a_port_for_health_checks_that_is_taken(redjobs: Cli, home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        worker = redjobs.program("worker", "--app", "shop", "--health-port", port, cwd=home)
+    assert worker.returncode == 2
+    last = worker.stderr.splitlines()[-1]
+    assert last == f"redjobs: health checks cannot be answered on 127.0.0.1:{port}: Address already in use"
+    assert "Traceback" not in worker.stderr
+
+
 def test_an_app_that_is_not_there(redjobs: Cli, tmp_path: Path) -> None:
     worker = redjobs.program("worker", "--app", "nowhere.jobs", "--processes", "0", cwd=tmp_path)
     assert worker.returncode == 2
