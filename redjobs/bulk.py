@@ -26,18 +26,26 @@ PAGE = 500
 Verb = Callable[[Keys, str], Flow[Verdict]]
 
 
-def requeue_dead(inspector: Inspector, queue: Queue, name: str | None = None) -> Counter[Verdict]:
+# What each of these has done is counted as it goes on, for whoever is interrupted.
+
+
+def requeue_dead(
+    inspector: Inspector, queue: Queue, verdicts: Counter[Verdict], name: str | None = None
+) -> None:
     """Another life for all jobs that are dead now, or for those of one name. O(dead) in all."""
-    return _all_dead(inspector, queue, flows.requeue, name)
+    _all_dead(inspector, queue, flows.requeue, verdicts, name)
 
 
-def delete_dead(inspector: Inspector, queue: Queue, name: str | None = None) -> Counter[Verdict]:
+def delete_dead(
+    inspector: Inspector, queue: Queue, verdicts: Counter[Verdict], name: str | None = None
+) -> None:
     """Forget all jobs that are dead now, or those of one name. O(dead) in all."""
-    return _all_dead(inspector, queue, flows.delete, name)
+    _all_dead(inspector, queue, flows.delete, verdicts, name)
 
 
-def _all_dead(inspector: Inspector, queue: Queue, verb: Verb, name: str | None) -> Counter[Verdict]:
-    verdicts: Counter[Verdict] = Counter()
+def _all_dead(
+    inspector: Inspector, queue: Queue, verb: Verb, verdicts: Counter[Verdict], name: str | None
+) -> None:
     began_ms: int | None = None
     cursor: int | None = 0
     while cursor is not None:
@@ -49,11 +57,10 @@ def _all_dead(inspector: Inspector, queue: Queue, verb: Verb, name: str | None) 
         verdicts.update(found)
         # What is no longer dead has made the others move up.
         cursor = None if page.cursor is None else page.cursor - sum(map(bool, found))
-    return verdicts
 
 
-def clear(inspector: Inspector, queue: Queue, state: State) -> int:
-    """Forget all jobs of one state, but none that runs. Returns how many. O(jobs log N) in all.
+def clear(inspector: Inspector, queue: Queue, state: State, removed: Counter[State]) -> None:
+    """Forget all jobs of one state, but none that runs. O(jobs log N) in all.
 
     Jobs that are enqueued meanwhile may stay: it ends once it has seen as many as there were.
     """
@@ -63,16 +70,15 @@ def clear(inspector: Inspector, queue: Queue, state: State) -> int:
     waiting = state in (State.SCHEDULED, State.READY)
     verb = partial(flows.cancel, stop=False) if waiting else flows.delete
     left = inspector.jobs(queue.name, state, limit=1).total
-    removed = stayed = 0
+    stayed = 0
     while left > 0:
         ids = inspector.newest_ids(queue.name, state, skip=stayed, limit=min(PAGE, left))
         if not ids:
             break
         verdicts = drive_all(queue.redis, [verb(queue.keys, job_id) for job_id in ids])
-        removed += sum(map(bool, verdicts))
+        removed[state] += sum(map(bool, verdicts))
         stayed += len(ids) - sum(map(bool, verdicts))
         left -= len(ids)
-    return removed
 
 
 def drive_all(client: redis.Redis, together: Iterable[Flow[T]]) -> list[T]:

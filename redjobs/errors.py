@@ -4,6 +4,7 @@ RedjobsError
 ├── SettingsError          a URL, option or setting that cannot be used
 ├── ServerUnavailable      nothing answers at the URL; says the ways to get going
 ├── EnqueueUnknown         the reply was lost: the job may or may not be there
+├── NotReplicated          the job is accepted, and too few replicas have it
 ├── HandlerError           the function cannot be a job
 │   └── UnknownHandler     no registered function has this name
 ├── PayloadError           arguments or a result that cannot be encoded or decoded

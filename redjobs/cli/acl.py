@@ -36,7 +36,8 @@ def command(
     """Print the rights that a user of the server needs, and no more.
 
     A producer enqueues, looks up, cancels and reschedules. A worker does that too, and whatever
-    `redjobs worker` and `redjobs sweep` do. An admin uses all other commands of this program.
+    `redjobs worker` and `redjobs sweep` do. An admin uses all other commands of this program, but
+    not `sweep --deep`.
     Nothing is connected: the line is for redis-cli or valkey-cli, as whoever may change users.
 
     \b

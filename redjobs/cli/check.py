@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION
 from redjobs.cli.text import age, printable, say, say_json
 from redjobs.clock import format_duration
-from redjobs.ids import whole_of, worker_host
+from redjobs.ids import worker_host
 from redjobs.snapshots import QueueStatus
 
 
@@ -78,8 +77,7 @@ def command(
         ctx.exit(_check_worker(target, worker_host(name), json=json))
     if all(limit is None for limit in limits.values()):
         raise click.UsageError("check what? Say a limit, such as --max-latency 5m or --max-dead 0")
-    for said in queue:
-        _doubt(said, set(map(whole_of, target.names)) | set(target.names))
+    target.doubt(queue)
     names = target.queues(queue)
     found = [violation for name in names for violation in violations(target.inspector.queue(name), **limits)]
     if not names:
@@ -90,14 +88,6 @@ def command(
         for one in found:
             say(printable(one.text))
     ctx.exit(1 if found else 0)
-
-
-def _doubt(name: str, known: set[str]) -> None:
-    """A queue that nobody has used yet is well for ever, and so is one that is misspelt."""
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {printable(near[0])}?" if near else "it has no jobs and no workers"
-        say(f"warning: nobody has used a queue {printable(name)!r} here yet: {hint}", err=True)
 
 
 def _nothing_known(target: Target, min_workers: int | None) -> list[Violation]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from redjobs import bulk
@@ -36,22 +38,26 @@ def command(target: Target, /, queue: str, states: tuple[str, ...], yes: bool, j
       redjobs clear default --state dead --state completed --yes
     """
     chosen = [state for state in _STATES if not states or state.value in states]
+    target.doubt([queue])
     parts = target.parts(queue)
     counted = {
         state: sum(target.inspector.jobs(part, state, limit=1).total for part in parts) for state in chosen
     }
-    removed = dict.fromkeys((state.value for state in chosen), 0)
     if any(counted.values()):
         listed = ", ".join(f"{number:,} {state}" for state, number in counted.items() if number)
         confirm(f"Remove {listed} of queue {queue}?", yes)
+    removed: Counter[State] = Counter(dict.fromkeys(chosen, 0))
+    try:
         for state in chosen:
-            removed[state.value] = sum(
-                bulk.clear(target.inspector, target.queue(part), state) for part in parts
-            )
+            for part in parts if counted[state] else ():
+                bulk.clear(target.inspector, target.queue(part), state, removed)
+    finally:  # what raises, as Ctrl-C does, takes nothing back of what was done before
+        _say_removed(queue, removed, json)
+
+
+def _say_removed(queue: str, removed: Counter[State], json: bool) -> None:
     if json:
-        say_json({"queue": queue, "removed": removed})
+        say_json({"queue": queue, "removed": {state.value: number for state, number in removed.items()}})
         return
     details = ", ".join(f"{number:,} {state}" for state, number in removed.items() if number)
-    say(
-        f"removed {some(sum(removed.values()), 'job')} of queue {queue}" + (f": {details}" if details else "")
-    )
+    say(f"removed {some(removed.total(), 'job')} of queue {queue}" + (f": {details}" if details else ""))

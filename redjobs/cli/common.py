@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import redis
 
 from redjobs import connect
 from redjobs.cli.failures import NotSo, refused
-from redjobs.cli.text import color_wish, say
+from redjobs.cli.text import color_wish, printable, say
 from redjobs.errors import JobNotFound, SettingsError
 from redjobs.ids import check_name, shards_of, whole_of
 from redjobs.inspector import Inspector
@@ -69,8 +70,20 @@ class Target:
         shards = shards_of(name, self.names)
         return shards if shards and name not in self.names else [*shards, name]
 
+    def doubt(self, names: Iterable[str]) -> None:
+        """Warn of queues that nobody has used yet: one that is misspelt is empty, and well, for ever."""
+        known = set(map(whole_of, self.names)) | set(self.names)
+        for name in names:
+            if check_name("queue", name) not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {printable(near[0])}?" if near else "it has no jobs and no workers"
+                text = f"warning: nobody has used a queue {printable(name)!r} here yet: {hint}"
+                say(text, err=True)
+
     def locate(self, queue: str | None, id_or_key: str) -> Queue:
         """The queue that was named, or else the one that has this job. Raises JobNotFound."""
+        if not _is_text(id_or_key):
+            raise JobNotFound(f"no job {id_or_key!r}: this is no text in the encoding of this terminal")
         if queue is not None:
             return self.queue(queue)
         found = []
@@ -89,12 +102,12 @@ class Target:
 
     def one_queue(self, name: str | None) -> str:
         """The queue that was named, or the only one there is. Raises SettingsError."""
-        if name is not None:
-            return name
         names = list(dict.fromkeys(map(whole_of, self.names)))
-        if len(names) > 1:
+        if name is None and len(names) > 1:
             raise SettingsError(f"which queue? There are {', '.join(names)}; say it with --queue")
-        return names[0] if names else "default"
+        found = name or (names[0] if names else "default")
+        self.doubt([found])
+        return found
 
     def close(self) -> None:
         """Close what was connected."""
@@ -147,11 +160,22 @@ def connected(command: F) -> F:
     return with_target  # type: ignore[return-value]  # the same, without `target`
 
 
+def _is_text(word: str) -> bool:
+    """Whether a word of the command line can be sent: bytes that are no text come as halves of letters."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _url(url: str | None, url_file: Path | None) -> str | None:
     if url is not None and url_file is not None:
         raise click.UsageError("give --url or --url-file, not both")
     if url_file is not None:
         return first_line("--url-file", url_file)
+    if url is not None and not url.strip():  # an unset variable of a script: no wish for another server
+        raise click.UsageError("--url is empty; leave it out where $REDJOBS_URL or the default is meant")
     if url is not None and redact(url) != url:
         say(
             "redjobs: the URL on the command line holds a password, which everybody on this machine"
@@ -164,7 +188,7 @@ def _url(url: str | None, url_file: Path | None) -> str | None:
 def first_line(option: str, path: Path) -> str:
     """What a file holds that an option names. Raises SettingsError, also where that is nothing."""
     try:
-        line = path.read_text().partition("\n")[0].strip()
+        line = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{option} {path} cannot be read: {error}") from None
     if not line:
@@ -181,5 +205,12 @@ def as_json(command: F) -> F:
 
 def confirm(question: str, yes: bool) -> None:
     """Ask, unless `--yes` was said. Whoever says no has changed nothing."""
-    if not yes and not click.confirm(question, err=True):
+    if yes:
+        return
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:  # Ctrl-C, or nobody is there, as in cron
+        say(err=True)
+        raise NotSo("nothing was changed; --yes answers in advance") from None
+    if not agreed:
         raise NotSo("nothing was changed")

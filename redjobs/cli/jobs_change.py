@@ -56,7 +56,7 @@ def retry(
     if all_dead:
         queue = target.one_queue(queue)
         _confirm_dead(target, queue, "Retry", name, yes)
-        _say_totals(_of_parts(target, queue, bulk.requeue_dead, name), json)
+        _of_all_dead(target, queue, bulk.requeue_dead, name, json)
     else:
         _each(target, queue, ids, Queue.requeue, json)
 
@@ -93,7 +93,7 @@ def delete(
     if all_dead:
         queue = target.one_queue(queue)
         _confirm_dead(target, queue, "Delete", name, yes)
-        _say_totals(_of_parts(target, queue, bulk.delete_dead, name), json)
+        _of_all_dead(target, queue, bulk.delete_dead, name, json)
     else:
         confirm(f"Delete {some(len(ids), 'job')} for ever?", yes)
         _each(target, queue, ids, Queue.delete, json)
@@ -152,16 +152,21 @@ def _check_ids(ids: tuple[str, ...], all_dead: bool, name: str | None) -> None:
         raise click.UsageError("--name belongs to --all-dead")
 
 
-def _of_parts(
+def _of_all_dead(
     target: Target,
     queue: str,
-    verb: Callable[[Inspector, Queue, str | None], Counter[Verdict]],
+    verb: Callable[[Inspector, Queue, Counter[Verdict], str | None], None],
     name: str | None,
-) -> Counter[Verdict]:
+    json: bool,
+) -> None:
+    """Say what became of them, and exit with 1 where some could not be done."""
     verdicts: Counter[Verdict] = Counter()
-    for part in target.parts(queue):
-        verdicts.update(verb(target.inspector, target.queue(part), name))
-    return verdicts
+    try:
+        for part in target.parts(queue):
+            verb(target.inspector, target.queue(part), verdicts, name)
+    finally:  # what raises takes nothing back of what was done before
+        _say_totals(verdicts, json)
+    click.get_current_context().exit(0 if all(verdicts) else 1)
 
 
 def _confirm_dead(target: Target, queue: str, verb: str, name: str | None, yes: bool) -> None:
@@ -191,10 +196,9 @@ def _each(target: Target, queue: str | None, ids: tuple[str, ...], verb: Verb, j
 
 
 def _say_totals(verdicts: Counter[Verdict], json: bool) -> None:
-    """What became of many; exit with 1 where some could not be done."""
+    """What became of many."""
     found: Mapping[str, int] = {verdict.value: number for verdict, number in verdicts.items()}
     if json:
         say_json({"verdicts": found})
     else:
         say(", ".join(f"{number:,} {word}" for word, number in found.items()) or "no dead job fits")
-    click.get_current_context().exit(0 if all(verdicts) else 1)

@@ -10,7 +10,7 @@ import click
 from redjobs import embedded
 from redjobs.cli.common import as_json
 from redjobs.cli.failures import NotSo
-from redjobs.cli.text import say, say_json
+from redjobs.cli.text import say, say_json, some
 from redjobs.clock import format_duration
 from redjobs.embedded import Status
 from redjobs.settings import DEFAULT_DIRECTORY
@@ -67,5 +67,5 @@ def _line(found: Status) -> str:
     megabytes = found.memory_bytes / 2**20
     return (
         f"Valkey {found.version} in {found.directory}: process {found.pid}, up"
-        f" {format_duration(found.uptime_s)}, {found.clients} clients, {megabytes:.1f} MB"
+        f" {format_duration(found.uptime_s)}, {some(found.clients, 'client')}, {megabytes:.1f} MB"
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import click
+import redis
 
 from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.params import DURATION
-from redjobs.cli.text import age, count, say, say_json, say_table
+from redjobs.cli.text import age, count, is_terminal, printable, say, say_json, say_table
+from redjobs.errors import ServerUnavailable, reason_of
 from redjobs.snapshots import QueueStatus, WorkerStatus
 
 _QUEUE_HEAD = ("queue", "scheduled", "ready", "processing", "dead", "completed", "latency", "next")
@@ -43,6 +45,8 @@ def command(target: Target, /, queue: tuple[str, ...], watch: float | None, json
       redjobs status --watch=10s
     """
 
+    target.doubt(queue)
+
     def show() -> None:
         names = target.queues(queue)
         queues = [target.inspector.queue(name) for name in names]
@@ -61,21 +65,34 @@ def command(target: Target, /, queue: tuple[str, ...], watch: float | None, json
 
 
 def repeat(show: Callable[[], None], seconds: float) -> None:
-    """Show it until Ctrl-C; on a terminal always at the same place."""
+    """Show it until Ctrl-C, on a terminal always at the same place. No error ends it that comes later."""
+    seen = False
     try:
         while True:
-            if sys.stdout.isatty():
+            if is_terminal():
                 click.clear()
-            show()
-            sys.stdout.flush()
+            try:
+                show()
+                seen = True
+            except (redis.RedisError, ServerUnavailable) as error:
+                if not seen:
+                    raise
+                say(f"redjobs: {_in_a_line(error)}; trying again", err=True)
             time.sleep(seconds)
     except KeyboardInterrupt:
-        say()
+        if is_terminal():
+            say()
+
+
+def _in_a_line(error: Exception) -> str:
+    what = "the server refuses" if isinstance(error, redis.ResponseError) else "the server does not answer"
+    return f"{what}: {printable(reason_of(error).partition(chr(10))[0])}"
 
 
 def _show(target: Target, queues: list[QueueStatus], workers: list[WorkerStatus]) -> None:
     if not queues:
-        say(f"no queue yet: nothing was enqueued and no worker started on {target.server}")
+        where = f"{target.server} with the prefix {target.prefix!r}"
+        say(f"no queue yet: nothing was enqueued and no worker started on {where}")
         return
     say_table(_QUEUE_HEAD, map(_queue_row, queues), right=range(1, len(_QUEUE_HEAD)))
     say()
@@ -97,9 +114,14 @@ def _queue_row(queue: QueueStatus) -> list[str]:
 def _by_process(workers: list[WorkerStatus]) -> list[list[WorkerStatus]]:
     """A process has a name of its own on each queue: together they are one line."""
     processes: dict[object, list[WorkerStatus]] = {}
+    met: Counter[object] = Counter()
     for worker in workers:
-        alive = worker.lease_left_ms is not None
-        key = (worker.host, worker.pid) if alive and worker.pid is not None else worker.worker
+        key: object = worker.worker
+        if worker.lease_left_ms is not None and worker.pid is not None:
+            # Twice on one queue: another one of the same name and number, as in another container.
+            process = (worker.host, worker.pid)
+            key = (*process, met[process, worker.queue])
+            met[process, worker.queue] += 1
         processes.setdefault(key, []).append(replace(worker))
     return list(processes.values())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 
 import click
@@ -11,7 +10,7 @@ from redjobs import strays
 from redjobs.cli.common import Target, as_json, connected
 from redjobs.cli.failures import NotSo
 from redjobs.cli.params import DURATION
-from redjobs.cli.text import printable, say, say_json, some
+from redjobs.cli.text import is_terminal, printable, say, say_json, some
 from redjobs.ids import whole_of
 from redjobs.strays import Strays
 from redjobs.sweeper import SweepPolicy, SweepResult
@@ -67,6 +66,7 @@ def command(
     With --deep, 1 where something was found that is left as it is.
     """
     policy = SweepPolicy(dead_age_ms=round(dead_age * 1000), dead_max=dead_max)
+    target.doubt(queue)
     names = queue or map(whole_of, target.queues(()))  # a queue sweeps its shards
     results = {name: target.queue(name).sweep(policy) for name in dict.fromkeys(names)}
     total = SweepResult()
@@ -99,11 +99,11 @@ def look_deep(target: Target, names: list[str], policy: SweepPolicy) -> dict[str
     for part in dict.fromkeys(part for name in names for part in target.parts(name)):
 
         def tell(keys: int, part: str = part) -> None:
-            if sys.stderr.isatty():
+            if is_terminal(err=True):
                 click.echo(f"\r{part}: {keys:,} keys", nl=False, err=True)
 
         found[part] = strays.look(target.queue(part), policy, tell)
-        if sys.stderr.isatty():
+        if is_terminal(err=True):
             click.echo("\r" + " " * 79 + "\r", nl=False, err=True)
     return found
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -37,7 +37,20 @@ def printable_lines(text: object) -> str:
 
 def say(text: str = "", *, err: bool = False, **style: Any) -> None:
     """Print lines; `style` is click's, and seen on a terminal only."""
-    click.echo(click.style(text, **style) if style else text, err=err, color=color_wish())
+    shown = text if err else _writable(text)
+    click.echo(click.style(shown, **style) if style else shown, err=err, color=color_wish())
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Whether stdout, or stderr, is one. A program may be started without them."""
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    return stream is not None and stream.isatty()
+
+
+def _writable(text: str) -> str:
+    """With what stdout has no bytes for escaped, as stderr does it by itself."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def color_wish() -> bool | None:
@@ -47,7 +60,7 @@ def color_wish() -> bool | None:
 
 def say_json(value: Any) -> None:
     """Print one JSON value, in one line where a program reads it; ASCII only, so nothing is obeyed."""
-    indent = 2 if sys.stdout.isatty() else None
+    indent = 2 if is_terminal() else None
     click.echo(json.dumps(value, indent=indent, ensure_ascii=True, default=repr))
 
 
@@ -65,9 +78,9 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: I
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
     to_right = set(right)
-    if sys.stdout.isatty():
+    if is_terminal():
         room = shutil.get_terminal_size().columns
-        widths[-1] = max(_NARROWEST, min(widths[-1], room - sum(widths[:-1]) - 2 * (len(head) - 1)))
+        widths[-1] = min(widths[-1], max(_NARROWEST, room - sum(widths[:-1]) - 2 * (len(head) - 1)))
     say(_line(head, widths, to_right), dim=True)
     for row in cells:
         say(_line(row, widths, to_right))

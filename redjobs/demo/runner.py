@@ -101,6 +101,6 @@ def _free_port(wanted: int) -> int:
 
 
 def _stop_the_server(server: Server) -> None:
-    """Stop the embedded server, unless somebody else uses it (a `redjobs top`, say)."""
+    """Stop the embedded server, unless somebody else uses it (a `redjobs status --watch`, say)."""
     if server.directory is not None and embedded.status(server.directory).clients == 0:
         embedded.stop(server.directory)

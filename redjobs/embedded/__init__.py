@@ -84,12 +84,11 @@ def ensure(directory: str | Path, *, idle_s: float | None = None) -> Path:
                 raise _cannot(home, f"it is there but does not answer; see {home.log}")
             time.sleep(_POLL_S)
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        raise _cannot(home, f"{error.strerror or error}{where}") from error
+        raise _denied(home, error) from error
 
 
 def status(directory: str | Path) -> Status:
-    """A look at the server of `directory`; does not start it."""
+    """A look at the server of `directory`; starts none. Raises ServerUnavailable where it may not look."""
     home = Home.of(directory)
     try:
         socket = home.socket()
@@ -106,7 +105,7 @@ def status(directory: str | Path) -> Status:
             memory_bytes=int(info["used_memory"]),
         )
     except (OSError, KeyError):
-        return Status(home.directory, running=home.is_held())
+        return Status(home.directory, running=_is_held(home))
 
 
 def stop(directory: str | Path) -> bool:
@@ -117,7 +116,7 @@ def stop(directory: str | Path) -> bool:
     home = Home.of(directory)
     deadline = time.monotonic() + _WAIT_S
     stopped = ""
-    while home.is_held():
+    while _is_held(home):
         try:
             with keeper.Line(str(home.socket())) as line:
                 this = keeper.fields(line.ask("INFO server")).get("run_id", "")
@@ -222,11 +221,26 @@ def _python() -> str:
 
 
 def _idle_s() -> float:
-    text = os.environ.get(IDLE_VARIABLE, "")
+    text = os.environ.get(IDLE_VARIABLE, "").strip()
     try:
-        return float(text) if text else IDLE_S
+        seconds = float(text) if text else IDLE_S
     except ValueError:
-        raise SettingsError(f"${IDLE_VARIABLE} must be a number of seconds, not {text!r}") from None
+        seconds = 0.0
+    if not seconds > 0:  # what is no number is not, either
+        raise SettingsError(f"${IDLE_VARIABLE} must be a number of seconds above 0, not {text!r}")
+    return seconds
+
+
+def _is_held(home: Home) -> bool:
+    try:
+        return home.is_held()
+    except OSError as error:
+        raise _denied(home, error) from error
+
+
+def _denied(home: Home, error: OSError) -> ServerUnavailable:
+    where = f": {error.filename}" if error.filename else ""
+    return _cannot(home, f"{error.strerror or error}{where}")
 
 
 def _cannot(home: Home, why: str) -> ServerUnavailable:

@@ -65,6 +65,7 @@ redjobs beside its peers: one run, the same machine, server and handlers. This p
 **Read ratios, not absolutes.** Every case goes round by round over all peers, so that what disturbs the
 machine disturbs all of them. The handler takes two small arguments and counts itself in shared memory: a
 rate is of jobs that ran, all of them, and a run in which one did not is no result; what ran twice is told.
+(A rate of enqueuing is of calls that returned: what they enqueue is not run.)
 "default" is a peer as it comes, "best" has the settings that its documents recommend for speed; both stand
 in [the settings](#settings). *ideal* is redjobs' own scripts on a raw socket in the leanest loop that can
 be written: the limit of this design in one Python process. *bare list* is LPUSH, RPOPLPUSH and LREM without

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import redis
 
 from redjobs import Queue
-from redjobs.errors import RedjobsError
+from redjobs.errors import JobFailed, RedjobsError
 from redjobs.keys import BELL, Keys
 from redjobs.worker import WorkerOptions
 from tests import invariants
@@ -210,16 +210,17 @@ class _Campaign:
 
     def _look(self, here: Ground) -> None:
         """Results, while workers are still there."""
-        history = self._seen.history
-        for name in QUEUES:
-            queue = Queue(name, url=here.url)
-            for job in history.answers[-200:]:
-                try:
-                    result = queue.result(job)
-                except RedjobsError:
-                    continue  # of the other queue, or cancelled
-                if result != 2 * history.numbers[job]:
-                    self._seen.wrong.append(f"{job} has the result {result!r}")
+        history, record = self._seen.history, self._seen.record
+        record.read()
+        done = {run.job for run in record.runs if run.is_done}
+        queues = [Queue(name, url=here.url) for name in QUEUES]
+        for job in history.answers[-200:]:
+            found = [result for queue in queues if (result := _result(queue, job)) is not None]
+            if job in done - history.may_be_cancelled and not found:
+                self._seen.wrong.append(f"{job} has run and has no result")
+            if found and found != [2 * history.numbers[job]] and not isinstance(found[0], JobFailed):
+                self._seen.wrong.append(f"{job} has the result {found}")
+        for queue in queues:
             queue.close()
 
     def _await_sweeps(self, here: Ground, fleet: Fleet) -> None:
@@ -253,8 +254,27 @@ class _Campaign:
         self._seen.wrong += sorted({line[:300] for line in said if _is_alarming(line)})
 
 
+def _result(queue: Queue, job: str) -> Any:
+    """What a job returned, or that it is dead; None where this queue has no such job, or no result."""
+    try:
+        return queue.result(job)
+    except JobFailed as dead:
+        return dead
+    except RedjobsError:
+        return None
+
+
 #: What workers say of repairs, and what they should never say.
-_SAID = ("had run out", "gave back", "recovered", "swept", "lost ", "is gone", "refuses a command")
+_SAID = (
+    "had run out",
+    "gave back",
+    "recovered",
+    "swept",
+    "lost ",
+    "the server is gone",
+    "the supervisor is gone",
+    "refuses a command",
+)
 _ALARMS = ("Traceback", "dropped id", "CRITICAL", "Task exception", "did not end within")
 
 

@@ -35,6 +35,11 @@ class History:
     errors: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def may_be_cancelled(self) -> set[str]:
+        """Jobs that somebody has cancelled, or has tried to."""
+        return self.cancelled.keys() | self.asked | self.doubtful
+
     def waiting(self, done: int) -> int:
         """About how many jobs have not run yet, when so many have."""
         over = len(self.cancelled) + len(self.asked) + len(self.poison)

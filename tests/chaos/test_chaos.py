@@ -21,12 +21,16 @@ Traces = Callable[[Seen, Verdict], bool]
 
 def traces_of_all(seen: Seen, _: Verdict) -> bool:
     """Workers lost the server, which was killed, and requests were lost."""
-    return seen.log_lines["is gone"] > 0 and seen.used["lose request"] > 0
+    return "kill_server" in seen.acts and _lost_the_server(seen) and seen.used["lose request"] > 0
+
+
+def _lost_the_server(seen: Seen) -> bool:
+    return seen.log_lines["the server is gone"] > 0
 
 
 def traces_of_kills(seen: Seen, verdict: Verdict) -> bool:
     """Jobs ran again for it, and orphans noticed that they were some."""
-    return "child killed" in verdict.recoveries and seen.log_lines["is gone"] > 0
+    return bool(verdict.recoveries) and seen.log_lines["the supervisor is gone"] > 0
 
 
 def traces_of_freezes(seen: Seen, verdict: Verdict) -> bool:
@@ -43,9 +47,9 @@ def traces_of_the_network(seen: Seen, _: Verdict) -> bool:
 
 
 def traces_of_the_server(seen: Seen, _: Verdict) -> bool:
-    """It was full, and it was gone: killed, or paused for longer than anybody waits for an answer."""
+    """It was full, it was killed and paused, and workers noticed that it was gone."""
     full = sum(count for what, count in seen.history.errors.items() if "OutOfMemory" in what)
-    return full > 0 and seen.log_lines["is gone"] > 0
+    return full > 0 and {"kill_server", "pause"} <= seen.acts.keys() and _lost_the_server(seen)
 
 
 @pytest.mark.row(1, 2, 3, 4, 7, 9, 11, 16)

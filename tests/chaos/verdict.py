@@ -53,7 +53,7 @@ def judge(seen: Seen) -> Verdict:
     history, runs = seen.history, seen.record.runs
     faults = [*history.faults, *_poisoned(runs, history.poison)]
     dead = {job: fields for each in seen.contents for job, fields in _dead(each).items()}
-    cancelled = history.cancelled.keys() | history.asked | history.doubtful
+    cancelled = history.may_be_cancelled
     done = [run.job for run in runs if run.is_done]
     # Cancelled jobs and dead ones came out, too, and not by running.
     otherwise = (history.acknowledged & (cancelled | dead.keys())).difference(done)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from redjobs import bulk, strays
 from redjobs.inspector import Inspector
@@ -169,7 +172,8 @@ def test_retry_of_all_dead_jobs_asks_first(redjobs: Cli, lab: Lab) -> None:
 
 def test_nobody_to_ask_is_a_no(redjobs: Cli, lab: Lab) -> None:
     (job_id,) = lab.dead(1)
-    redjobs("jobs", "retry", "--all-dead", answer="", code=1)
+    told = redjobs("jobs", "retry", "--all-dead", answer="", code=1).stderr
+    assert told.endswith("\nredjobs: nothing was changed; --yes answers in advance\n")
     assert lab.places(job_id) == ["dead"]
 
 
@@ -312,6 +316,35 @@ def test_clear_cannot_name_what_runs(redjobs: Cli) -> None:
     redjobs("clear", "default", "--state", "processing", "--yes", code=2)
 
 
+def cleared(inspector: Inspector, queue: Queue, state: State) -> int:
+    removed: Counter[State] = Counter()
+    bulk.clear(inspector, queue, state, removed)
+    return removed[state]
+
+
+@pytest.mark.parametrize(
+    "verb", [("clear",), ("jobs", "retry", "--all-dead"), ("jobs", "delete", "--all-dead")]
+)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), redis.ConnectionError("gone")])
+def test_who_is_interrupted_is_told_what_was_done(
+    redjobs: Cli, lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], error: BaseException
+) -> None:
+    monkeypatch.setattr(bulk, "PAGE", 7)
+    lab.dead(30)
+    plain, calls = bulk.drive_all, itertools.count(1)
+
+    def drive(*args: Any) -> list[Any]:
+        if next(calls) == 3:
+            raise error
+        return plain(*args)
+
+    monkeypatch.setattr(bulk, "drive_all", drive)
+    where = (lab.keys.queue,) if verb == ("clear",) else ("--queue", lab.keys.queue)
+    told = redjobs(*verb, *where, "--yes", code=1 if isinstance(error, KeyboardInterrupt) else 3)
+    assert "14 " in told.stdout and told.stderr.strip()
+    assert lab.redis.zcard(lab.keys.dead) == 30 - 14
+
+
 @pytest.mark.parametrize("state", [State.SCHEDULED, State.READY, State.DEAD, State.COMPLETED])
 def test_clear_of_more_than_a_page(
     server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch, state: State
@@ -324,7 +357,7 @@ def test_clear_of_more_than_a_page(
     if state in (State.SCHEDULED, State.READY):
         seed(15, priority=3)
     queue = Queue(lab.keys.queue, client=lab.redis, prefix=lab.keys.prefix)
-    assert bulk.clear(Inspector(lab.redis, lab.keys.prefix), queue, state) == {
+    assert cleared(Inspector(lab.redis, lab.keys.prefix), queue, state) == {
         State.DEAD: 30, State.COMPLETED: 30,
     }.get(state, 45)  # fmt: skip
     assert lab.contents().places() == {}
@@ -344,7 +377,7 @@ def test_clear_lets_a_job_run_that_a_worker_took_meanwhile(lab: Lab) -> None:
     inspector = _Stale(lab.redis, lab.keys.prefix)
     inspector.stale = (running,)
     queue = Queue(lab.keys.queue, client=lab.redis, prefix=lab.keys.prefix)
-    assert bulk.clear(inspector, queue, State.READY) == 1  # of as many as it had counted
+    assert cleared(inspector, queue, State.READY) == 1  # of as many as it had counted
     assert lab.places(running) == ["processing"]
     assert lab.redis.zcard(lab.keys.cancels) == 0
     assert lab.waiting() == waiting[:1]
@@ -357,7 +390,7 @@ def test_clear_passes_by_what_cannot_be_removed(lab: Lab, monkeypatch: pytest.Mo
     lab.ready(3)
     lab.redis.lpush(lab.keys.ready, "ghost-2")
     queue = Queue(lab.keys.queue, client=lab.redis, prefix=lab.keys.prefix)
-    assert bulk.clear(Inspector(lab.redis, lab.keys.prefix), queue, State.READY) == 3
+    assert cleared(Inspector(lab.redis, lab.keys.prefix), queue, State.READY) == 3
 
 
 @pytest.mark.row(18)
@@ -365,7 +398,7 @@ def test_many_flows_survive_a_server_that_has_forgotten_its_scripts(lab: Lab) ->
     lab.ready(3)
     lab.redis.script_flush()
     queue = Queue(lab.keys.queue, client=lab.redis, prefix=lab.keys.prefix)
-    assert bulk.clear(Inspector(lab.redis, lab.keys.prefix), queue, State.READY) == 3
+    assert cleared(Inspector(lab.redis, lab.keys.prefix), queue, State.READY) == 3
 
 
 # sweep -------------------------------------------------------------------------------------------

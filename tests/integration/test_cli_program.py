@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -97,6 +98,18 @@ def test_an_app_that_cannot_be_imported(
         # Nothing of ours or of importlib: the author's lines are what the author needs.
         assert "importlib" not in worker.stderr
         assert "redjobs/" not in worker.stderr
+
+
+def test_a_port_for_health_checks_that_is_taken(redjobs: Cli, home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        worker = redjobs.program("worker", "--app", "shop", "--health-port", port, cwd=home)
+    assert worker.returncode == 2
+    last = worker.stderr.splitlines()[-1]
+    assert last == f"redjobs: health checks cannot be answered on 127.0.0.1:{port}: Address already in use"
+    assert "Traceback" not in worker.stderr
 
 
 def test_an_app_that_is_not_there(redjobs: Cli, tmp_path: Path) -> None:
@@ -205,6 +218,25 @@ def test_a_server_that_refuses_is_exit_code_3(server: Server, keys: Keys) -> Non
         assert "canary" not in wrong.output
     finally:
         admin.acl_deluser("reader")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("words", [("status",), ("jobs", "list", "--json"), ("sweep", "--deep")])
+def test_a_program_without_stdout_or_stderr_does_its_work(
+    server: Server, keys: Keys, tmp_path: Path, words: tuple[str, ...], closed: str
+) -> None:
+    Lab(server, keys).ready(1)
+    server.client().sadd(queues_key(keys.prefix), keys.queue)
+    line = f"{shlex.join([PROGRAM, *words])} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=tmp_path,
+        env=environment(server, keys),
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # status --watch, server --------------------------------------------------------------------------

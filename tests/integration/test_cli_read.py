@@ -36,7 +36,8 @@ def redjobs(server: Server, keys: Keys) -> Cli:
 
 
 def test_status_of_a_server_that_nobody_used(server: Server, keys: Keys) -> None:
-    assert "no queue yet" in Cli(server, keys)("status").stdout
+    text = Cli(server, keys)("status").stdout
+    assert "no queue yet" in text and server.url in text and keys.prefix in text
     assert Cli(server, keys).json("status") == {"queues": [], "workers": []}
 
 
@@ -61,6 +62,25 @@ def test_status_joins_the_names_that_one_process_has_on_its_queues(redjobs: Cli,
     (line,) = [line for line in redjobs("status").stdout.splitlines() if line.startswith("web.17")]
     assert line.split()[:2] == ["web.17", "3"]
     assert "other" in line and lab.keys.queue in line
+
+
+def test_status_keeps_processes_of_the_same_name_and_number_apart(redjobs: Cli, lab: Lab) -> None:
+    """Each container counts its processes from 1, and may have been given the same --name."""
+    lab.begun("web.7.aaaaaaaa", 1)
+    lab.begun("web.7.bbbbbbbb", 2)
+    lines = [line.split() for line in redjobs("status").stdout.splitlines() if line.startswith("web.7")]
+    assert [(line[0], line[1], line[-1]) for line in lines] == [
+        ("web.7.aaaaaaaa", "1", lab.keys.queue),
+        ("web.7.bbbbbbbb", "2", lab.keys.queue),
+    ]
+
+
+@pytest.mark.parametrize("words", [("status",), ("jobs", "list", "--queue"), ("sweep",), ("clear",)])
+def test_a_queue_that_nobody_has_used_is_doubted(redjobs: Cli, lab: Lab, words: tuple[str, ...]) -> None:
+    lab.ready(1)
+    near = lab.keys.queue + "s"
+    assert f"{near!r} here yet: did you mean {lab.keys.queue}?" in redjobs(*words, near).stderr
+    assert redjobs(*words, lab.keys.queue, code=None).stderr.count("warning") == 0
 
 
 def test_status_of_named_queues_as_json(redjobs: Cli, lab: Lab) -> None:
@@ -168,6 +188,14 @@ def test_show_of_a_job_that_is_not_there(redjobs: Cli, lab: Lab) -> None:
     assert message.startswith("redjobs: no job 'nobody'") and message.count("\n") == 1
     assert lab.keys.queue in message
     assert redjobs("jobs", "show", "nobody", "--queue", "other", code=1).stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("where", [(), ("--queue", "other")])
+def test_what_is_no_text_names_no_job(redjobs: Cli, lab: Lab, where: tuple[str, ...]) -> None:
+    word = b"r\xe9minder:7".decode(errors="surrogateescape")  # Latin-1 in a UTF-8 terminal
+    assert "no job 'r\\udce9minder:7'" in redjobs("jobs", "show", word, *where, code=1).stderr
+    for words in (("cancel",), ("retry",), ("delete", "--yes"), ("reschedule", "--in", "0")):
+        assert "not found" in redjobs("jobs", *words, word, *where, code=1).stdout
 
 
 def test_a_key_that_two_queues_hold_is_asked_about(redjobs: Cli, lab: Lab) -> None:

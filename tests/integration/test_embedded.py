@@ -382,11 +382,28 @@ def test_without_the_extra(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
         embedded.ensure(directory)
 
 
-def test_the_idle_time_is_read_from_the_environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(embedded.IDLE_VARIABLE, "soon")
-    with pytest.raises(SettingsError, match="REDJOBS_EMBEDDED_IDLE_S"):
+@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan"])
+def test_an_idle_time_that_is_none_starts_no_server(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv(embedded.IDLE_VARIABLE, text)
+    with pytest.raises(SettingsError, match=r"REDJOBS_EMBEDDED_IDLE_S must be .* above 0"):
         embedded.ensure(directory)
+    assert not directory.exists()
 
+
+def test_a_directory_that_may_not_be_looked_into_is_said_in_a_line(directory: Path) -> None:
+    obstacle = directory / keeper.KEEPER_LOCK
+    obstacle.mkdir(parents=True)
+    for look in (embedded.status, embedded.stop):
+        with pytest.raises(
+            ServerUnavailable, match=r"no embedded server in .*: Is a directory: .*keeper\.lock"
+        ):
+            look(directory)
+    obstacle.rmdir()
+
+
+def test_the_idle_time_is_read_from_the_environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(embedded.IDLE_VARIABLE, str(SOON_S))
     embedded.ensure(directory)
     wait_until(lambda: not is_held(directory), description="it has ended")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -12,10 +14,12 @@ from typing import Any
 
 import click
 import pytest
+import redis
 from click.testing import CliRunner
 
 import redjobs
 from redjobs.cli import cli
+from redjobs.cli import text as text_module
 from redjobs.cli import worker as worker_module
 from redjobs.cli.failures import of_ours
 from redjobs.cli.params import (
@@ -26,9 +30,19 @@ from redjobs.cli.params import (
     pool,
     queues_and_weights,
 )
-from redjobs.cli.text import age, distance, plain, printable, printable_lines, some
+from redjobs.cli.status import repeat
+from redjobs.cli.text import (
+    age,
+    distance,
+    plain,
+    printable,
+    printable_lines,
+    say,
+    say_table,
+    some,
+)
 from redjobs.connect import patience
-from redjobs.errors import SettingsError
+from redjobs.errors import ServerUnavailable, SettingsError
 from redjobs.settings import Server
 from redjobs.sweeper import SweepPolicy
 from redjobs.worker import WorkerOptions
@@ -283,6 +297,46 @@ def test_the_exit_code_is_the_worker_s(started: Started) -> None:
     started("--app", "x", code=1)
 
 
+# status --watch -----------------------------------------------------------------------------------
+
+
+def watch(*shows: BaseException | None) -> list[bool]:
+    """Look so often, with what comes of each look; returns those that were made before Ctrl-C."""
+    left, made = list(shows), []
+
+    def show() -> None:
+        if not left:
+            raise KeyboardInterrupt
+        outcome = left.pop(0)
+        made.append(outcome is None)
+        if outcome is not None:
+            raise outcome
+
+    repeat(show, 0)
+    return made
+
+
+def test_a_server_that_is_gone_for_a_while_does_not_end_the_watch(capsys: pytest.CaptureFixture[str]) -> None:
+    gone, unavailable = (
+        redis.ConnectionError("Error 111 \x1b"),
+        ServerUnavailable("no server answers\n1. name"),
+    )
+    refusal = redis.ResponseError("LOADING")
+    assert watch(None, gone, unavailable, refusal, None) == [True, False, False, False, True]
+    told = capsys.readouterr()
+    assert told.out == "", "nothing but what was shown, at the end neither"
+    assert told.err.splitlines() == [
+        "redjobs: the server does not answer: Error 111 \\x1b; trying again",
+        "redjobs: the server does not answer: no server answers; trying again",
+        "redjobs: the server refuses: LOADING; trying again",
+    ]
+
+
+def test_a_server_that_was_never_there_ends_it() -> None:
+    with pytest.raises(redis.ConnectionError):
+        watch(redis.ConnectionError())
+
+
 # Text --------------------------------------------------------------------------------------------
 
 
@@ -308,6 +362,32 @@ def test_what_json_cannot_say_is_written_as_python_does() -> None:
     assert plain([1, {"a": None}]) == [1, {"a": None}]
     assert plain({(1, 2): b"x"}) == "{(1, 2): b'x'}"
     assert plain(float("nan")) == "nan"
+
+
+def test_what_the_terminal_has_no_letters_for_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    say("Grüße, 東京")
+    say_table(("key",), [("Ж",)])
+    assert written.getvalue().decode("latin-1") == "Grüße, \\u6771\\u4eac\nkey\n\\u0416\n"
+
+
+def test_the_last_column_fits_a_terminal_and_is_no_wider_than_it_must(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(text_module, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    say_table(("id", "due"), [("a", "1 s"), ("b", "10 s")], right=[1])
+    say_table(("id", "error"), [("a", "x" * 99)])
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert lines == ["id   due", "a    1 s", "b   10 s", "id  error", f"a   {'x' * 15}…"]
+
+
+def test_a_program_without_stdout_says_nothing_and_does_its_work() -> None:
+    for words in (["acl", "worker"], ["acl", "worker", "--json"], ["--version"]):
+        line = f"{shlex.join([sys.executable, '-m', 'redjobs.cli', *words])} >&-"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), words
 
 
 def test_what_an_error_quotes_is_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,6 +439,27 @@ def test_the_url_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "canary" not in result.output
     both = CliRunner().invoke(cli, ["status", "--url-file", str(file), "--url", "redis://x"])
     assert both.exit_code == 2
+
+
+def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
+    """With the line ends of Windows, and the mark that its editors put before UTF-8."""
+    plain_one, other = tmp_path / "plain", tmp_path / "other"
+    plain_one.write_bytes(b"geheim\n")
+    other.write_bytes(b"\xef\xbb\xbfgeheim\r\nmore\r\n")
+    lines = [
+        CliRunner().invoke(cli, ["acl", "worker", "--password-file", str(f)]) for f in (plain_one, other)
+    ]
+    assert lines[0].exit_code == 0
+    assert lines[0].output == lines[1].output
+
+
+@pytest.mark.parametrize("url", ["", " "])
+def test_an_empty_url_is_no_wish_for_another_server(url: str) -> None:
+    result = CliRunner().invoke(
+        cli, ["clear", "mail", "--yes", "--url", url], env={"REDJOBS_URL": "redis://x"}
+    )
+    assert result.exit_code == 2
+    assert "--url is empty" in result.stderr
 
 
 def test_a_file_without_a_url_is_no_wish_for_another_server(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
+from redjobs import errors
 from redjobs.errors import reason_of
 
 SHA = "a8e045687019c1230c01d4717e0579b12b1a1b50"
@@ -56,3 +60,11 @@ def test_who_lacks_a_right_is_told_where_it_is_found(text: str, left: str | None
 
 def test_an_error_without_words_has_a_name() -> None:
     assert reason_of(TimeoutError()) == "TimeoutError"
+
+
+def test_the_tree_has_every_error() -> None:
+    classes = [name for name, value in vars(errors).items() if inspect.isclass(value) and name != "Any"]
+    ours = [name for name in classes if issubclass(getattr(errors, name), Exception)]
+    assert len(ours) > 15
+    missing = [name for name in ours if not re.search(rf"^[│├└─ ]*{name}( |$)", errors.__doc__ or "", re.M)]
+    assert not missing

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from redjobs.errors import SettingsError
-from redjobs.ids import check_name, is_id, new_id, new_token, new_worker, priority_of
+from redjobs.ids import check_name, is_id, new_id, new_token, new_worker, priority_of, worker_host
 
 
 def test_ids_sort_by_the_time_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +109,19 @@ def test_a_worker_says_who_it_is_and_is_never_the_same_again(monkeypatch: pytest
 def test_a_worker_has_a_safe_name_on_any_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: host)
     assert check_name("worker", new_worker())
+
+
+def test_the_pods_of_one_deployment_are_told_apart() -> None:
+    """Their names differ at the end only, and `check worker` asks for the leases of its own."""
+    deployment = "orders-confirmation-mails-worker-production-5d89d5c7f4"
+    pods = [f"{deployment}-{end}" for end in ("abcde", "abcdf", "x2x4z")]
+    hosts = [worker_host(pod) for pod in pods]
+    assert len(set(hosts)) == len(pods)
+    assert all(host.startswith(deployment[:30]) for host in hosts)
+    assert all(len(f"{host}.{2**22}.{new_token()[:8]}") <= 64 for host in hosts)
+    assert (
+        worker_host("shop-worker-7c9d8b5f6d-x2x4z-longer-name") == "shop-worker-7c9d8b5f6d-x2x4z-longer-name"
+    )
 
 
 @pytest.mark.parametrize("name", ["a", "default", "mail-2.eu_west", "A" * 64, "7", ".", "-", "_"])

@@ -128,6 +128,7 @@ def test_urls_that_work(url: str) -> None:
         ("redis+ring://h", "redis://, rediss://, unix://, embedded://"),
         ("http://h", "There are redis://"),
         ("redis://h:port", "percent-encoded"),
+        ("redis://h:99999", "a port is a number up to 65535"),
         ("redis://h/jobs", "number of a database"),
         ("redis://h/0#1", "%23"),
         ("redis://h?db=one", "db must be a number"),

@@ -62,7 +62,8 @@ def test_a_queue_that_was_empty_is_not_forgotten_while_another_one_has_work(
     high.enqueue_in(timedelta(seconds=delay), handlers.take_seconds, 0, "high")
     runs.wait("end", "high", timeout=20)
     high.close()
-    assert runs.texts().index("high") < count, "low had work left"
+    # It is looked at every 50 ms; each of the longer jobs takes 20, and they take six seconds together.
+    assert runs.texts().index("high") < (count / 4 if seconds else count), "low had work left"
 
 
 def test_other_queues_are_left_alone(fill: Fill, burst: Burst, runs: Runs, server: Server) -> None:
