@@ -138,6 +138,12 @@ def test_a_job_is_early_by_what_was_said_last_before_it_started() -> None:
     assert early([run(4.0, 4.1, DONE)], said) == []
 
 
+def test_a_job_is_not_early_while_nobody_knows_its_time() -> None:
+    said = {"job": [(0.0, 5_000), (1.0, 0)]}
+    assert early([run(2.0, 2.1, DONE)], said) == []
+    assert len(early([run(0.5, 0.6, DONE)], said)) == 1
+
+
 def test_a_cancelled_job_does_not_start() -> None:
     assert ran_after([run(2.0, 2.1, DONE)], {"job": 1.0}) != []
     assert ran_after([run(2.0, 2.1, DONE)], {"job": 3.0}) == []
