@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
+import redis
 from redis.exceptions import NoScriptError
 
 from redjobs import commands
 from redjobs.commands import Command
-from redjobs.errors import NotReplicated
+from redjobs.errors import NotReplicated, ServerUnavailable
 from redjobs.flows import Batch, Replies, Taken
 from redjobs.jobs import Job
 from redjobs.wire import AsyncStream, Stream
@@ -33,6 +34,11 @@ def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
     for batch in batches:
         yield batch, time.monotonic() - began > _PAUSE_S
         began = time.monotonic()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it says that nothing was done. A lost connection, too, may be the second one: nobody knows."""
+    return isinstance(error, ServerUnavailable) and not isinstance(error, redis.ConnectionError)
 
 
 class Doubts:
@@ -62,11 +68,18 @@ class Bulk:
     """One `enqueue_many`.
 
     `run` sends a command and reads its reply. `pool` finds the connections for a command; None: `run` does.
+    `is_new` is told when a server turns out to be another one than before.
     """
 
-    def __init__(self, run: Callable[[Command[Replies]], Replies], pool: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        run: Callable[[Command[Replies]], Replies],
+        pool: Callable[[Any], Any],
+        is_new: Callable[[], object],
+    ) -> None:
         self._run = run
         self._pool = pool
+        self._is_new = is_new
         #: The ids of all that may have been sent, in so many calls.
         self.sent: list[str] = []
         self.calls = 0
@@ -74,6 +87,10 @@ class Bulk:
         self._enqueued: dict[int, Job | Taken] = {}
         self._streams: dict[Any, Stream] = {}
         self._under_way: deque[tuple[Batch, Command[Replies], Stream]] = deque()
+
+    def did_nothing(self, error: Exception) -> bool:
+        """Whether no job was stored: the only call so far was refused with this."""
+        return self.calls == 1 and not self._enqueued and _is_refusal(error)
 
     def store(self, batches: Iterable[Batch]) -> list[Job | Taken]:
         """What became of each job."""
@@ -109,6 +126,7 @@ class Bulk:
             batch, command, stream = self._under_way.popleft()
             reply = stream.read()
             if isinstance(reply, NoScriptError):
+                self._is_new()
                 stream.send(command.whole)
                 self._under_way.append((batch, command, stream))
             elif isinstance(reply, Exception):
@@ -121,16 +139,24 @@ class AsyncBulk:
     """`Bulk` for coroutines."""
 
     def __init__(
-        self, run: Callable[[Command[Replies]], Awaitable[Replies]], pool: Callable[[Any], Any]
+        self,
+        run: Callable[[Command[Replies]], Awaitable[Replies]],
+        pool: Callable[[Any], Any],
+        is_new: Callable[[], object],
     ) -> None:
         self._run = run
         self._pool = pool
+        self._is_new = is_new
         self.sent: list[str] = []
         self.calls = 0
         self.doubts = Doubts()
         self._enqueued: dict[int, Job | Taken] = {}
         self._streams: dict[Any, AsyncStream] = {}
         self._under_way: deque[tuple[Batch, Command[Replies], AsyncStream]] = deque()
+
+    def did_nothing(self, error: Exception) -> bool:
+        """Whether no job was stored: the only call so far was refused with this."""
+        return self.calls == 1 and not self._enqueued and _is_refusal(error)
 
     async def store(self, batches: Iterable[Batch]) -> list[Job | Taken]:
         """As `Bulk.store`."""
@@ -165,6 +191,7 @@ class AsyncBulk:
             batch, command, stream = self._under_way.popleft()
             reply = await stream.read()
             if isinstance(reply, NoScriptError):
+                self._is_new()
                 await stream.send(command.whole)
                 self._under_way.append((batch, command, stream))
             elif isinstance(reply, Exception):

@@ -57,13 +57,15 @@ class AsyncDriver(BaseDriver):
                 return result
             reply = await self.run(command)
 
-    async def announce(self, shards: Shards) -> None:
-        """Let workers and the CLI know the queue's name; once per process, queue and start of the server."""
-        if words := self._announcement(shards):
-            (reply,) = await self._at(str(words[1]))._call([words])
-            if isinstance(reply, Exception):
-                raise reply
-            self._announced.update(shards.names)
+    async def announce(self, shards: Shards, *, before: bool = True) -> None:
+        """Let workers and the CLI know the queue's name, now and then: `before` an enqueue, or after it."""
+        if words := self._announcement(shards, before=before):
+            outcome: object
+            try:
+                (outcome,) = await self._at(str(words[1]))._call([words])
+            except (*LOST, ServerUnavailable) as error:
+                outcome = error
+            self._heed(shards, outcome, before=before)
 
     async def enqueue(self, shards: Shards, job: NewJob) -> Job:
         """Enqueue one job. One round trip, and one or two more where its unique key is taken."""
@@ -75,20 +77,21 @@ class AsyncDriver(BaseDriver):
                 return await self.drive(flows.existing(keys, job, found.holder))
         except LOST as error:
             raise flows.enqueue_unknown([job.id], error) from error
-        await self.announce(shards)  # again, where the server turned out to be another one
+        await self.announce(shards, before=False)  # again, where the server turned out to be another one
         return found
 
     async def enqueue_many(self, shards: Shards, jobs: Iterable[NewJob]) -> list[Job]:
         """Enqueue many jobs: the next call is made while the server works on the last one."""
         await self.announce(shards)
-        bulk = AsyncBulk(self.run, self._stream_pool)
+        bulk = AsyncBulk(self.run, self._stream_pool, self._announced.clear)
         try:
             stored = await bulk.store(flows.batches(shards, jobs))
             found = [await self._existing(one, bulk) if isinstance(one, Taken) else one for one in stored]
         except (*LOST, ServerUnavailable) as error:
-            if isinstance(error, ServerUnavailable) and bulk.calls == 1:
-                raise  # it says that nothing was done, and nothing was done before it
+            if bulk.did_nothing(error):
+                raise
             raise flows.enqueue_unknown(bulk.sent, error) from error
+        await self.announce(shards, before=False)  # again, where the server turned out to be another one
         bulk.doubts.tell()
         return found
 

@@ -7,8 +7,11 @@ coroutines of one event loop, or threads that share a queue. Whoever is alone wa
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Self, TypeVar, cast
@@ -27,6 +30,8 @@ from redjobs.settings import Server
 from redjobs.shards import Shards
 from redjobs.wire import Words, exchange
 
+logger = logging.getLogger("redjobs")
+
 T = TypeVar("T")
 
 LOST = (redis.ConnectionError, redis.TimeoutError)
@@ -37,6 +42,9 @@ _OF_ALL = (redis.RedisError, OSError, ServerUnavailable)
 MOST = 200
 #: How long replicas have to confirm that they have an accepted job.
 REPLICAS_MS = 1_000
+#: How long a queue's name is taken for known: the server may have been started anew without it, and another
+#: process have been the one to notice.
+_KNOWN_S = 30.0
 #: Who waits for so long looks whether whoever was to send, or to wake it, was interrupted and has gone.
 _LOOK_S = 0.5
 
@@ -67,10 +75,15 @@ class _Asked:
 class _Heard:
     """Whether a server has answered yet. The nodes of a cluster are one server."""
 
-    __slots__ = ("yet",)
+    __slots__ = ("_central", "yet")
 
-    def __init__(self) -> None:
+    def __init__(self, central: Any) -> None:
+        self._central = central
         self.yet = False
+
+    def anything(self) -> bool:
+        """Whether what gets no reply now may be done."""
+        return self.yet or (self._central is not None and self._central.neighbours.are_known)
 
 
 class BaseDriver:
@@ -81,15 +94,16 @@ class BaseDriver:
             raise SettingsError(f"wait_replicas is a number of replicas, not {replicas!r}")
         self._server = server
         self._replicas = replicas
-        self._wait: Words = ("WAIT", replicas, REPLICAS_MS)
         self._introduced = False
         self._pool: Any = getattr(client, "connection_pool", None)
+        self._wait: Words = ("WAIT", replicas, _wait_ms(self._pool))
         #: In a cluster, the client that has one for each slot, and the drivers of these.
         self._central: Any = client if connect.is_cluster(client) else None
         self._near: dict[Any, Self] = {}
         #: Before it has answered, a lost connection is a mistake in the settings.
-        self._heard = _Heard()
-        self._announced: set[str] = set()
+        self._heard = _Heard(self._central)
+        #: Names of queues, and until when (monotonic) each is taken for known.
+        self._announced: dict[str, float] = {}
 
     def _words(self, command: Command[Any], *, known: bool = True) -> list[Words]:
         """What to send for a command: its script by hash or as a text, and WAIT where it enqueues."""
@@ -127,7 +141,8 @@ class BaseDriver:
             # What the server refuses to say is no confirmation.
             refusal = replies[-1] if isinstance(replies[-1], Exception) else None
             confirmed = 0 if refusal else replies[-1]
-            ids = [job.id for job in cast(list[Any], found) if isinstance(job, Job)]
+            # Whoever holds a unique key was accepted before, and perhaps not confirmed then.
+            ids = [one.id if isinstance(one, Job) else one.holder for one in cast(list[Any], found)]
             if ids and confirmed < self._replicas:
                 problem = NotReplicated(ids, confirmed, self._replicas, refusal)
                 problem.replies = found
@@ -136,15 +151,53 @@ class BaseDriver:
 
     def _lost(self, error: Exception) -> ServerUnavailable | None:
         """What to raise in place of a lost connection; None: the error itself."""
-        if self._heard.yet or self._server is None:
+        if self._server is None or self._heard.anything():
             return None
         return connect.unavailable(self._server, error)
 
-    def _announcement(self, shards: Shards) -> Words | None:
-        """What lets the CLI and the dashboard know the queue's name; once per process and queue."""
-        if self._announced.issuperset(shards.names):
+    def _announcement(self, shards: Shards, *, before: bool) -> Words | None:
+        """What lets workers and the CLI know the queue's name, where it is time to say it."""
+        if before and self._central is not None:
+            return None  # the names may be on another node than the queue, which goes on where that is down
+        now = time.monotonic()
+        if all(self._announced.get(name, 0.0) > now for name in shards.names):
             return None
+        # Whoever else enqueues meanwhile need not say it, too.
+        self._announced.update(dict.fromkeys(shards.names, now + _KNOWN_S))
         return ("SADD", queues_key(shards.whole.prefix), *shards.names)
+
+    def _heed(self, shards: Shards, outcome: object, *, before: bool) -> None:
+        """What came of an announcement. Its error is raised `before` an enqueue, and logged after it."""
+        if not isinstance(outcome, Exception):
+            if self._central is not None:  # no other server's start means that these are lost
+                self._announced.update(dict.fromkeys(shards.names, math.inf))
+            return
+        if before:
+            for name in shards.names:
+                self._announced.pop(name, None)
+            raise self._undone(outcome)
+        logger.warning(
+            "could not say that queue %s is in use, to workers that serve patterns and to the CLI: %s;"
+            " it is said again in %d s",
+            shards.whole.queue,
+            outcome,
+            _KNOWN_S,
+        )
+
+    def _undone(self, error: Exception) -> Exception:
+        """What to raise where nothing is sent any more: without a reply, nothing was enqueued."""
+        if self._server is None or isinstance(error, ServerUnavailable) or not isinstance(error, LOST):
+            return error
+        what = f"{self._server} does not answer ({type(error).__name__}: {error}): nothing was enqueued"
+        problem = ServerUnavailable(what)
+        problem.__cause__ = error
+        return problem
+
+
+def _wait_ms(pool: Any) -> int:
+    """How long WAIT may take: the answer must come before the connection gives up waiting for it."""
+    patience_s = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
+    return REPLICAS_MS if not patience_s else min(REPLICAS_MS, math.ceil(patience_s * 500))
 
 
 class Driver(BaseDriver):
@@ -185,13 +238,15 @@ class Driver(BaseDriver):
             result: T = stop.value
             return result
 
-    def announce(self, shards: Shards) -> None:
-        """Let workers and the CLI know the queue's name; once per process, queue and start of the server."""
-        if words := self._announcement(shards):
-            (reply,) = self._at(str(words[1]))._call([words])
-            if isinstance(reply, Exception):
-                raise reply
-            self._announced.update(shards.names)
+    def announce(self, shards: Shards, *, before: bool = True) -> None:
+        """Let workers and the CLI know the queue's name, now and then: `before` an enqueue, or after it."""
+        if words := self._announcement(shards, before=before):
+            outcome: object
+            try:
+                (outcome,) = self._at(str(words[1]))._call([words])
+            except (*LOST, ServerUnavailable) as error:
+                outcome = error
+            self._heed(shards, outcome, before=before)
 
     def enqueue(self, shards: Shards, job: NewJob) -> Job:
         """Enqueue one job. One round trip, and one or two more where its unique key is taken."""
@@ -203,20 +258,21 @@ class Driver(BaseDriver):
                 return self.drive(flows.existing(keys, job, found.holder))
         except LOST as error:
             raise flows.enqueue_unknown([job.id], error) from error
-        self.announce(shards)  # again, where the server turned out to be another one
+        self.announce(shards, before=False)  # again, where the server turned out to be another one
         return found
 
     def enqueue_many(self, shards: Shards, jobs: Iterable[NewJob]) -> list[Job]:
         """Enqueue many jobs: the next call is made while the server works on the last one."""
         self.announce(shards)
-        bulk = Bulk(self.run, self._stream_pool)
+        bulk = Bulk(self.run, self._stream_pool, self._announced.clear)
         try:
             stored = bulk.store(flows.batches(shards, jobs))
             found = [self._existing(one, bulk) if isinstance(one, Taken) else one for one in stored]
         except (*LOST, ServerUnavailable) as error:
-            if isinstance(error, ServerUnavailable) and bulk.calls == 1:
-                raise  # it says that nothing was done, and nothing was done before it
+            if bulk.did_nothing(error):
+                raise
             raise flows.enqueue_unknown(bulk.sent, error) from error
+        self.announce(shards, before=False)  # again, where the server turned out to be another one
         bulk.doubts.tell()
         return found
 

@@ -22,6 +22,8 @@ from redjobs.shards import Shards
 T = TypeVar("T")
 Flow = Generator[Command[Any], Any, T]
 
+#: What is longer holds the server up, and takes a slow connection longer than it waits for a reply.
+_CALL_BYTES = 1_000_000
 #: So many jobs are spread over the parts of a sharded queue at a time.
 _SPREAD = 4_000
 
@@ -74,9 +76,22 @@ def batches(shards: Shards, jobs: Iterable[NewJob]) -> Iterator[Batch]:
         for place, job in some:
             groups.setdefault(shards.of(job.id), []).append((place, job))
         for keys, group in groups.items():
-            for at in range(0, len(group), ENQUEUE_BATCH):
-                part = group[at : at + ENQUEUE_BATCH]
+            for part in _calls(group):
                 yield Batch(keys, [job for _, job in part], [place for place, _ in part])
+
+
+def _calls(group: Iterable[tuple[int, NewJob]]) -> Iterator[list[tuple[int, NewJob]]]:
+    """Of so many jobs and so many bytes at most; one job may be larger."""
+    part: list[tuple[int, NewJob]] = []
+    size = 0
+    for placed in group:
+        size += len(placed[1].payload)
+        if part and (len(part) == ENQUEUE_BATCH or size > _CALL_BYTES):
+            yield part
+            part, size = [], len(placed[1].payload)
+        part.append(placed)
+    if part:
+        yield part
 
 
 def existing(keys: Keys, job: NewJob, holder: str) -> Flow[Job]:

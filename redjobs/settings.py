@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import os
 import re
 import threading
@@ -38,14 +39,29 @@ DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_DIRECTORY = ".redjobs"
 INSECURE_TLS = "REDJOBS_INSECURE_TLS"
 
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
 _OPTIONS: dict[str, Callable[[str], object]] = {
     "db": int,
     "username": str,
     "password": str,
-    "socket_timeout": float,
-    "socket_connect_timeout": float,
+    "socket_timeout": _seconds,
+    "socket_connect_timeout": _seconds,
     "health_check_interval": int,
-    "max_connections": int,
+    "max_connections": _count,
 }
 _TLS_OPTIONS: dict[str, Callable[[str], object]] = {
     "ssl_ca_certs": str,
@@ -276,7 +292,8 @@ def _check_option(name: str, value: str, known: Mapping[str, Callable[[str], obj
     try:
         known[name](value)
     except ValueError:
-        raise SettingsError(f"{where}: the option {name} must be a number") from None
+        above = " above 0" if known[name] in (_seconds, _count) else ""
+        raise SettingsError(f"{where}: the option {name} must be a number{above}") from None
     if name in _TLS_CHECKS and value.lower() not in _TLS_CHECKS[name]:
         raise SettingsError(
             f"{where}: {name}={value} would switch off what rediss:// is for. Name the "

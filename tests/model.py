@@ -157,11 +157,15 @@ class Model:
         self.stats["snoozed" if refund else "retried"] += 1
         return "scheduled"
 
-    def bury(self, job_id: str) -> None:
+    def bury(self, job_id: str) -> str:
+        if job_id in self.wishes:
+            self.discard(job_id)
+            return "discarded"
         self._end(job_id)
         self._free(job_id)
         self.dead.add(job_id)
         self.stats["dead"] += 1
+        return "dead"
 
     def discard(self, job_id: str) -> None:
         self._end(job_id)
@@ -249,7 +253,6 @@ class Model:
         if job.key in self.unique:
             return "duplicate"
         self.dead.remove(job_id)
-        self.wishes.discard(job_id)
         job.attempt = job.crashes = 0
         self._hold(job_id)
         self._put(job_id, len(self.ready[priority_of(job_id)]))

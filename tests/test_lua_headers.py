@@ -148,7 +148,7 @@ SAMPLES: dict[str, Command[Any]] = {
     "begin": commands.begin(Q, "worker", "token", [ID]),
     "bury": commands.bury(Q, CLAIM, b"errors"),
     "cancel": commands.cancel(Q, ID, "key"),
-    "cancels": commands.cancels(Q),
+    "cancels": commands.cancels(Q, [ID]),
     "complete": commands.complete(Q, "worker", "token", [Finished(ID, "key", 1_000, b"result")]),
     "delete": commands.delete(Q, Q.dead, [ID]),
     "discard": commands.discard(Q, CLAIM),

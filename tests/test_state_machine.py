@@ -190,7 +190,7 @@ class Machine:
         assert self.run(commands.holder(self.keys, key)) == self.model.unique.get(key, "")
 
     def look_at_wishes(self) -> None:
-        wishes = self.run(commands.cancels(self.keys))
+        wishes = self.run(commands.cancels(self.keys, {*self.model.jobs, *self.model.wishes}))
         assert set(wishes) == self.model.wishes
 
     # Workers --------------------------------------------------------------------------------
@@ -257,8 +257,10 @@ class Machine:
 
     def a_worker_buries(self) -> None:
         claim = self.a_claim()
-        if self._fenced(claim, self.run(commands.bury(self.keys, claim, ERRORS)), "dead"):
-            self.model.bury(claim.id)
+        word = self.run(commands.bury(self.keys, claim, ERRORS))
+        wanted = "discarded" if claim.id in self.model.wishes else "dead"
+        if self._fenced(claim, word, wanted):
+            assert self.model.bury(claim.id) == wanted
 
     def a_worker_discards(self) -> None:
         claim = self.a_claim()

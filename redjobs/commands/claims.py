@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -210,13 +210,14 @@ def retry(
 
 
 def bury(keys: Keys, claim: Claim, errors: bytes) -> Command[str]:
-    """A job is given up. The reply: dead or lost."""
+    """A job is given up. The reply: dead or lost; discarded as in `retry`."""
     names = (
         keys.processing(claim.worker),
         keys.job(claim.id),
         keys.dead,
         keys.unique(claim.key or ""),
         keys.stats,
+        keys.cancels,
     )
     return Command(SCRIPTS["bury"], names, (claim.id, claim.token, errors), word)
 
@@ -233,9 +234,9 @@ def discard(keys: Keys, claim: Claim) -> Command[str]:
     return Command(SCRIPTS["discard"], names, (claim.id, claim.token), word)
 
 
-def cancels(keys: Keys) -> Command[list[str]]:
-    """Ids of running jobs that are to be stopped."""
-    return Command(SCRIPTS["cancels"], (keys.cancels,), (86_400_000, 1_000), texts)
+def cancels(keys: Keys, running: Iterable[str]) -> Command[list[str]]:
+    """Which of these ids are to be stopped."""
+    return Command(SCRIPTS["cancels"], (keys.cancels,), (86_400_000, *running), texts)
 
 
 def release(keys: Keys, worker: str, token: str, ids: Sequence[str]) -> list[Command[int]]:

@@ -114,7 +114,6 @@ def requeue(keys: Keys, job_id: str, key: str = "") -> Command[tuple[str, str]]:
         keys.ready,
         keys.levels,
         keys.unique(key),
-        keys.cancels,
         keys.stats,
     )
     return Command(SCRIPTS["requeue"], names, (job_id, key, priority, BELL), word_and_text)

@@ -59,6 +59,11 @@ class Topology:
         #: Nodes that did not answer, and the monotonic time from which they are tried again.
         self._rests_until: dict[Address, float] = {}
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a node has ever said who has which slot."""
+        return bool(self._ranges)
+
     def home_of(self, slot: int) -> Address:
         """The node of a slot. Asks a node, unless that was done just now."""
         self._refresh()
@@ -222,6 +227,11 @@ class Neighbours:
                 found = self._of_slot.setdefault(slot, self._make(SlotFinder(self._topology, slot)))
             self._of_tag[tag] = found
         return found
+
+    @property
+    def are_known(self) -> bool:
+        """Whether a node of the cluster has ever answered."""
+        return self._topology.is_known
 
     def all(self) -> list[Any]:
         """Those that were made."""

@@ -25,7 +25,7 @@ for a = 4, #ARGV do
     entry = redis.call('HGETALL', KEYS[a - 1])
     local attempt, crashes, claimed = 0, 0, false
     for f = 1, #entry, 2 do
-      if entry[f] == 'attempt' then attempt = tonumber(entry[f + 1]) end
+      if entry[f] == 'attempt' then attempt = tonumber(entry[f + 1]) or 0 end
       if entry[f] == 'crashes' then crashes = tonumber(entry[f + 1]) or 0 end
       if entry[f] == 'token' then claimed = true end
     end

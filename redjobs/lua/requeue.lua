@@ -6,8 +6,7 @@
 -- KEYS[4] ready    list  ids that are due, priority 0
 -- KEYS[5] levels   zset  priorities whose list holds jobs
 -- KEYS[6] unique   str   id of the job that holds this key; a key that nobody holds if it has none
--- KEYS[7] cancels  zset  id of a job that is to be stopped -> when that was asked, ms
--- KEYS[8] stats    hash  counters
+-- KEYS[7] stats    hash  counters
 -- ARGV[1] id       str   the job's id
 -- ARGV[2] key      str   the unique key that is declared, '' for none
 -- ARGV[3] priority int   of the job
@@ -16,7 +15,7 @@
 -- COST    O(log N)
 -- BUILDS  no keys
 local job, dead, list, ready = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local levels, unique, cancels, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local levels, unique, stats = KEYS[5], KEYS[6], KEYS[7]
 local id, key, priority, bell = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,7 +23,6 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('LLEN', list)
 redis.call('LLEN', ready)
 redis.call('ZCARD', levels)
-redis.call('ZCARD', cancels)
 redis.call('HLEN', stats)
 local held = redis.call('HMGET', job, 'name', 'key')
 local since = redis.call('ZSCORE', dead, id)
@@ -34,8 +32,6 @@ if held[2] and held[2] ~= key then return {'keyed', held[2]} end
 local holder = redis.call('GET', unique)
 if held[2] and holder and holder ~= id then return {'duplicate', holder} end
 
--- A wish to stop it was about its former life.
-redis.call('ZREM', cancels, id)
 redis.call('HDEL', job, 'attempt', 'crashes')
 redis.call('HSET', job, 'run_at', now_ms)
 redis.call('HINCRBY', stats, 'requeued', 1)

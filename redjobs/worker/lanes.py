@@ -184,15 +184,14 @@ class Lanes:
         options = self._options
         refused = False
         try:
-            names = self.names.resolve()
+            names = self.names.resolve(self._lane_of)
+            self._outage.accepted("names of queues")
         except Unreachable as error:
-            if not self._lanes:
-                raise
             # The names are on another node than the queues, which go on.
+            refused, names = True, [] if self._lanes else self.names.plain()
+            if not names and not self._lanes:
+                raise
             self._outage.refused(error, "names of queues")
-            self.names.served(all_of_them=False)
-            return
-        self._outage.accepted("names of queues")
         for keys in names:
             if keys.queue not in self._lane_of:
                 lane = Lane(keys, options.name, options.min_priority, options.max_priority)

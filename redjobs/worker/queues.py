@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from redis.exceptions import ResponseError
@@ -53,17 +54,25 @@ class QueueNames:
         settled = all_of_them and not any(map(is_pattern, self._options.queues))
         self._refresh_at = time.monotonic() + (_SHARDS_SECONDS if settled else _REFRESH_SECONDS)
 
-    def resolve(self) -> list[Keys]:
-        """The queues now, in one round trip; those that are sharded with their shards."""
+    def plain(self) -> list[Keys]:
+        """The queues that were named, where nobody can say which there are: they may be on other nodes."""
+        prefix, queues = self._options.prefix, self._options.queues
+        return [Keys(name, prefix) for name in queues if not is_pattern(name) and not self._excludes(name)]
+
+    def resolve(self, served: Collection[str]) -> list[Keys]:
+        """The queues now, in one round trip; those that are sharded with their shards.
+
+        A queue that is `served`, or was named, is in use: the server hears of it where it does not know it.
+        """
         self.are_served = False
         wanted, prefix = self._options.queues, self._options.prefix
         members: list[bytes] = self._link.ask(queues_key(prefix), "SMEMBERS", queues_key(prefix))
         known = {raw.decode() for raw in members if _is_name(raw)}
         plain = [name for name in wanted if not is_pattern(name)]
         names = {name: None for whole in plain for name in (*shards_of(whole, known), whole)}
-        new = set(plain) - known
+        new = {*plain, *served} - known
         if new:
-            # A queue that nothing was enqueued to yet is in use all the same: somebody serves it.
+            # Nothing may have been enqueued yet, or the server may have been started anew, with less.
             with contextlib.suppress(ResponseError):  # a server that is full can be drained all the same
                 self._link.ask(queues_key(prefix), "SADD", queues_key(prefix), *sorted(new))
         for pattern in filter(is_pattern, wanted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from redis.exceptions import ResponseError
@@ -100,19 +101,20 @@ class Tending:
         if now < self._cancels_at or not self._bench.active():
             return
         self._cancels_at = now + _CANCELS_SECONDS
-        running = {work.claim.id: work for work in self._bench.running()}
-        for queue in {work.claim.queue for work in running.values()}:
-            for job_id in self._wishes(queue):
-                work = running.get(job_id)
-                if work is not None and not work.interrupted:
+        running: dict[str, dict[str, Work]] = {}
+        for work in self._bench.running():
+            running.setdefault(work.claim.queue, {})[work.claim.id] = work
+        for queue, works in running.items():
+            for work in map(works.__getitem__, self._wishes(queue, works)):
+                if not work.interrupted:
                     work.interrupted = work.cancelled = True
                     self._bench.interrupt(work, JobCancelled("the job was cancelled"))
 
-    def _wishes(self, queue: str) -> list[str]:
+    def _wishes(self, queue: str, ids: Iterable[str]) -> list[str]:
         """Which jobs of a queue somebody wants stopped."""
         what = f"cancellations of {queue}"
         try:
-            wishes: list[str] = self._link.run(commands.cancels(self._lanes.keys_of[queue]))
+            wishes: list[str] = self._link.run(commands.cancels(self._lanes.keys_of[queue], ids))
         except ResponseError as error:  # nothing else need wait for that
             self._outage.refused(error, what)
             return []

@@ -65,7 +65,7 @@ PEERS = (
         best_packages=(*_as_here("redis", "hiredis", "msgpack", "click"), "uvloop==0.23.0"),
         default="redjobs worker",
         best="uvloop installed, --log-level warning (no line per job)",
-        pace={SYNC: 25_000, ASYNC: 20_000},
+        pace={SYNC: 60_000, ASYNC: 45_000},
         schedules=20_000,
         own=True,
     ),
@@ -75,7 +75,7 @@ PEERS = (
         packages=(*_as_here("redis", "hiredis", "msgpack", "click"), "uvloop==0.23.0"),
         least_python="3.12",
         default="redjobs worker, uvloop installed: for comparison with peers that need a newer Python",
-        pace={SYNC: 25_000, ASYNC: 20_000},
+        pace={SYNC: 90_000, ASYNC: 60_000},
         schedules=20_000,
         control=True,
     ),
@@ -84,7 +84,7 @@ PEERS = (
         "ideal",
         kinds=(SYNC,),
         default="redjobs' scripts on a raw socket, the leanest loop",
-        pace={SYNC: 60_000},
+        pace={SYNC: 120_000},
         schedules=50_000,
         own=True,
         limit=True,
@@ -94,7 +94,7 @@ PEERS = (
         "bare",
         kinds=(SYNC,),
         default="LPUSH, RPOPLPUSH, LREM pipelined on a raw socket; no Lua",
-        pace={SYNC: 150_000},
+        pace={SYNC: 500_000},
         own=True,
         limit=True,
     ),
@@ -113,7 +113,7 @@ PEERS = (
         kinds=(SYNC,),
         default="rq worker --with-scheduler (a fork per job)",
         best="SimpleWorker (no fork), result_ttl=0, --quiet",
-        pace={SYNC: 70},
+        pace={SYNC: 300},
     ),
     Peer(
         "celery",
@@ -123,7 +123,7 @@ PEERS = (
         default="celery worker --concurrency 1 (prefork), Redis as broker, no result backend",
         best="prefetch multiplier 128, task_ignore_result, no gossip, mingle, heartbeat, --loglevel ERROR",
         delivery="at most once",
-        pace={SYNC: 500},
+        pace={SYNC: 1_400},
         schedules=600,
     ),
     Peer(
@@ -132,7 +132,7 @@ PEERS = (
         packages=("dramatiq[redis]==2.2.1", "redis==8.1.0", "hiredis==3.5.0"),
         default="dramatiq --processes 1 (8 threads), AsyncIO middleware",
         best="prefetch 200",
-        pace={SYNC: 1_500, ASYNC: 1_000},
+        pace={SYNC: 5_000, ASYNC: 4_000},
     ),
     Peer(
         "blitzq",
@@ -142,7 +142,7 @@ PEERS = (
         least_python="3.12",
         default="blitzq worker (mode reliable)",
         best="store_results=False, concurrency 200, batch size 200, uvloop installed, --log-level WARNING",
-        pace={SYNC: 4_000, ASYNC: 8_000},
+        pace={SYNC: 14_000, ASYNC: 35_000},
     ),
     Peer(
         "ardiq",
@@ -151,7 +151,7 @@ PEERS = (
         least_python="3.12",
         default="ardiq run",
         best="concurrency 200, prefetch 200, result_ttl_ms=0",
-        pace={SYNC: 2_500, ASYNC: 4_500},
+        pace={SYNC: 9_000, ASYNC: 16_000},
     ),
     Peer(
         "taskiq",
@@ -160,7 +160,7 @@ PEERS = (
         best_packages=("uvloop==0.23.0",),
         default="taskiq worker --workers 1, RedisStreamBroker, no results; taskiq scheduler beside it",
         best="200 async tasks, prefetch 200, --no-parse, uvloop, scheduler every second, log WARNING",
-        pace={SYNC: 1_000, ASYNC: 1_400},
+        pace={SYNC: 3_000, ASYNC: 5_000},
         schedules=500,
     ),
     Peer(
@@ -171,7 +171,7 @@ PEERS = (
         default="huey_consumer (one thread)",
         best="results=False, --quiet; more threads are no faster with jobs that do nothing",
         delivery="at most once",
-        pace={SYNC: 1_000},
+        pace={SYNC: 4_500},
     ),
     Peer(
         "arq",
@@ -180,7 +180,7 @@ PEERS = (
         kinds=(ASYNC,),
         default="arq (10 jobs at a time, polls every 0.5 s)",
         best="max_jobs 100, poll_delay 0.01, keep_result 0",
-        pace={ASYNC: 500},
+        pace={ASYNC: 2_500},
         schedules=500,
     ),
     Peer(
@@ -190,7 +190,7 @@ PEERS = (
         default="saq (10 jobs at a time)",
         best="concurrency 100, ttl=-1 (no results)",
         delivery="at most once (retries=1)",
-        pace={SYNC: 700, ASYNC: 800},
+        pace={SYNC: 2_600, ASYNC: 3_000},
     ),
     Peer(
         "streaq",
@@ -199,7 +199,7 @@ PEERS = (
         best_packages=("uvloop==0.23.0",),
         default="streaq run (16 tasks at a time)",
         best="concurrency 100, ttl=0, silent, uvloop",
-        pace={SYNC: 400, ASYNC: 500},
+        pace={SYNC: 1_200, ASYNC: 1_900},
     ),
     Peer(
         "bullmq",
@@ -208,7 +208,7 @@ PEERS = (
         kinds=(ASYNC,),
         default="Worker (concurrency 1)",
         best="concurrency 10, removeOnComplete",
-        pace={ASYNC: 700},
+        pace={ASYNC: 3_000},
     ),
     Peer(
         "docket",
@@ -217,7 +217,7 @@ PEERS = (
         kinds=(ASYNC,),
         default="docket worker (concurrency 10)",
         best="concurrency 50 (of 100 some found no connection), execution_ttl 0, checks every 20 ms",
-        pace={ASYNC: 300},
+        pace={ASYNC: 1_700},
         schedules=800,
     ),
 )

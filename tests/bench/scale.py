@@ -1,8 +1,8 @@
-"""How much of everything: seconds for a smoke test, minutes for a quick look, an hour for figures."""
+"""How much of everything: seconds for a smoke test, minutes for a quick look, hours for figures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -111,4 +111,13 @@ FULL = Scale(
     memory_jobs=20_000,
     idle_seconds=20,
     recovery_seconds=90,
+)
+
+BEST = replace(
+    FULL,
+    name="best",
+    own_rounds=3,
+    rounds=2,
+    peer_cases=("bulk", "drain", "latency", "lateness"),
+    only_best=True,
 )

@@ -226,8 +226,8 @@ class Load(threading.Thread):
         queue, job = self._later[self._random.randrange(len(self._later))]
         delay = self._random.choice((0.0, 0.2, 2.0))
         before_ms = round((time.time() + delay) * 1000) - 1
-        # From here on nobody knows its time, until a reply says it. Of a job that runs or is gone, this call's
-        # first sending may have moved it before that.
+        # From here on nobody knows its time, until a reply says it: of a job that runs or is gone, this
+        # call's first sending may have moved it before that.
         self._history.later(job, time.monotonic(), 0)
         if queue.reschedule(job, delay):
             self._history.later(job, time.monotonic(), before_ms)

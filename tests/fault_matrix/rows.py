@@ -227,6 +227,8 @@ ROWS = (
         "script, has no replicas, is one",
         "Producers get the server's error; a worker says so once, asks rarely, and goes on when it is"
         " over; nothing is lost",
-        "What was accepted last before a disk was full is in the server's memory only, until there is room",
+        "Of a server that loads, or whose pool of connections is used up, a producer hears `EnqueueUnknown`"
+        " after a few seconds, although nothing was enqueued. What was accepted last before a disk was full"
+        " is in the server's memory only, until there is room",
     ),
 )

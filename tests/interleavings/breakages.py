@@ -175,12 +175,6 @@ MISSING = (
         _without("requeue", "if held[2] then redis.call('SET', unique, id) end", ""),
     ),
     Missing(
-        "that a wish to stop a job ends with its life",
-        "requeued, cancelled",
-        "nobody has asked for that in this life",
-        _without("requeue", "redis.call('ZREM', cancels, id)", ""),
-    ),
-    Missing(
         "that only the dead are deleted",
         "deleted",
         "A",
@@ -267,6 +261,12 @@ MISSING = (
         "cancelled",
         "somebody has asked that it be stopped",
         _without("retry", "not redis.call('ZSCORE', cancels, id)", "true"),
+    ),
+    Missing(
+        "that what was to be stopped is not kept among the dead",
+        "cancelled",
+        "somebody has asked that it be stopped",
+        _without("bury", "not redis.call('ZSCORE', cancels, id)", "true"),
     ),
     Missing(
         "that the crashes of who ends its attempt are forgotten",

@@ -100,7 +100,7 @@ _BUILDERS: dict[str, Any] = {
 
 #: Calls that end a claim; all have the form (verb, worker, token, job).
 SETTLES = ("complete", "keep", "retry", "bury", "discard")
-#: The fate of a job, by the verb that sealed it: what fails is planned again, unless it was cancelled.
+#: The fate of a job, by the verb that sealed it, where nobody had cancelled it meanwhile.
 FATES = {
     "complete": "completed",
     "keep": "completed",

@@ -119,7 +119,7 @@ SCENES = (
         _ONE,
         Budget(late=1, cancels=1, ticks=1, sweeps=1),
         6,
-        settles=("complete", "retry"),
+        settles=("complete", "retry", "bury"),
         supervised=False,
         reaches=("completed", "cancelled"),
     ),

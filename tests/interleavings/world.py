@@ -201,7 +201,9 @@ class Server:
     def _sealed(ghost: Ghost, call: Call, job: str, reply: Any) -> Ghost:
         if reply == "discarded" and not ghost.unwanted:
             raise Broken(f"{job[1]} is stopped, and nobody has asked for that in this life")
-        return ghost._replace(fate=FATES[call[0]])
+        if reply == "dead" and ghost.unwanted:
+            raise Broken(f"{job[1]} is dead, and somebody has asked that it be stopped")
+        return ghost._replace(fate="cancelled" if reply == "discarded" else FATES[call[0]])
 
     @staticmethod
     def _meddled(ghost: Ghost, call: Call, reply: Any, fact: Fact) -> Ghost:

@@ -28,6 +28,12 @@ def bury(lab: Lab) -> Command[Any]:
     return commands.bury(lab.keys, lab.claim(job), ERRORS)
 
 
+def bury_one_that_was_cancelled(lab: Lab) -> Command[Any]:
+    (job,) = lab.begun("w1", key="invoice")
+    lab.run(commands.cancel(lab.keys, job, "invoice"))
+    return commands.bury(lab.keys, lab.claim(job), ERRORS)
+
+
 def cancel(lab: Lab) -> Command[Any]:
     (job, _), _ = lab.ready(2, priority=5), lab.ready(key="letter")
     return commands.cancel(lab.keys, job)
@@ -44,8 +50,9 @@ def cancel_a_running_job(lab: Lab) -> Command[Any]:
 
 
 def cancels(lab: Lab) -> Command[Any]:
-    lab.redis.zadd(lab.keys.cancels, {new_id(): 1})
-    return commands.cancels(lab.keys)
+    (job,) = lab.begun("w1")
+    lab.redis.zadd(lab.keys.cancels, {new_id(): 1, job: lab.now_ms() + HOUR})
+    return commands.cancels(lab.keys, [job])
 
 
 def complete(lab: Lab) -> Command[Any]:
@@ -167,7 +174,7 @@ def take(lab: Lab) -> Command[Any]:
 
 SCENES: dict[str, list[Scene]] = {
     "begin": [begin],
-    "bury": [bury],
+    "bury": [bury, bury_one_that_was_cancelled],
     "cancel": [cancel, cancel_a_scheduled_job, cancel_a_running_job],
     "cancels": [cancels],
     "complete": [complete],

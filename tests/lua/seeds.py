@@ -172,6 +172,10 @@ class Lab:
         seconds, microseconds = self.redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
+    def wishes(self) -> list[str]:
+        """Ids of jobs that somebody wants stopped."""
+        return [raw.decode() for raw in self.redis.zrange(self.keys.cancels, 0, -1)]
+
     def claim(self, job_id: str) -> Claim:
         """What the worker that has begun this job knows of it."""
         field = self.fields(job_id).get

@@ -28,6 +28,16 @@ def test_a_dead_job_holds_no_key(lab: Lab) -> None:
     assert lab.holder("invoice") == again
 
 
+def test_one_that_was_cancelled_while_it_ran_is_forgotten_and_not_dead(lab: Lab) -> None:
+    (job,) = lab.begun("w1", key="invoice")
+    lab.run(commands.cancel(lab.keys, job, "invoice"))
+    claim = lab.claim(job)
+    assert lab.run(commands.bury(lab.keys, claim, ERRORS)) == "discarded"
+    assert (lab.places(job), lab.fields(job), lab.holder("invoice"), lab.wishes()) == ([], {}, None, [])
+    assert (lab.count("cancelled"), lab.count("dead")) == (1, 0)
+    assert lab.run(commands.bury(lab.keys, claim, ERRORS)) == "lost"
+
+
 @pytest.mark.row(31)
 def test_buried_twice_it_died_once(lab: Lab) -> None:
     (job,) = lab.begun("w1")

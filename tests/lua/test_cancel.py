@@ -6,6 +6,7 @@ import pytest
 
 from redjobs import commands
 from redjobs.commands import Finished
+from redjobs.ids import new_id
 from tests.lua.seeds import DAY, Lab
 
 pytestmark = pytest.mark.fakeredis
@@ -78,11 +79,11 @@ def test_a_running_job_is_asked_to_stop(lab: Lab) -> None:
     (job,) = lab.begun("w1", key="invoice")
     before = lab.fields(job)
     assert cancel(lab, job) == "processing"
-    assert lab.run(commands.cancels(lab.keys)) == [job]
+    assert lab.run(commands.cancels(lab.keys, [job])) == [job]
     assert lab.fields(job) == before
     assert lab.run(commands.discard(lab.keys, lab.claim(job))) == "discarded"
     assert (lab.places(job), lab.holder("invoice")) == ([], None)
-    assert lab.run(commands.cancels(lab.keys)) == []
+    assert lab.wishes() == []
     assert lab.count("cancelled") == 1
 
 
@@ -90,7 +91,7 @@ def test_a_job_that_was_taken_and_has_not_begun_is_asked_to_stop_too(lab: Lab) -
     """Whoever has taken it may die, and it runs elsewhere later: the wish is not lost with the worker."""
     (job,) = lab.taken("w1")
     assert cancel(lab, job) == "processing"
-    assert lab.run(commands.cancels(lab.keys)) == [job]
+    assert lab.run(commands.cancels(lab.keys, [job])) == [job]
 
 
 def test_a_wish_to_stop_is_forgotten_after_a_day(lab: Lab) -> None:
@@ -98,8 +99,17 @@ def test_a_wish_to_stop_is_forgotten_after_a_day(lab: Lab) -> None:
     cancel(lab, old)
     cancel(lab, new)
     lab.redis.zadd(lab.keys.cancels, {old: lab.now_ms() - 2 * DAY})
-    lab.run(commands.cancels(lab.keys))
-    assert lab.run(commands.cancels(lab.keys)) == [new]
+    assert lab.run(commands.cancels(lab.keys, [old, new])) == [new]
+    assert lab.wishes() == [new]
+
+
+def test_only_wishes_of_the_jobs_that_are_asked_about_are_told(lab: Lab) -> None:
+    """However many others there are, of jobs that completed all the same or wait elsewhere."""
+    mine, other = lab.begun("w1", 2)
+    cancel(lab, mine)
+    lab.redis.zadd(lab.keys.cancels, {new_id(): lab.now_ms() + 1 for _ in range(1_500)})
+    assert lab.run(commands.cancels(lab.keys, [mine, other])) == [mine]
+    assert lab.run(commands.cancels(lab.keys, [])) == []
 
 
 @pytest.mark.row(31)
@@ -114,7 +124,7 @@ def test_a_stale_worker_discards_nothing(lab: Lab) -> None:
     assert lab.run(commands.discard(lab.keys, stale)) == "lost"
     assert lab.processing("w2") == [job]
     assert lab.holder("invoice") == job
-    assert lab.run(commands.cancels(lab.keys)) == [job]
+    assert lab.run(commands.cancels(lab.keys, [job])) == [job]
 
 
 @pytest.mark.row(31)
@@ -135,4 +145,4 @@ def test_a_job_that_ends_before_it_is_stopped_is_completed(lab: Lab) -> None:
 def test_a_running_job_may_be_left_alone(lab: Lab) -> None:
     (job,) = lab.begun("w1")
     assert lab.run(commands.cancel(lab.keys, job, stop=False))[0] == "processing"
-    assert lab.run(commands.cancels(lab.keys)) == []
+    assert lab.wishes() == []

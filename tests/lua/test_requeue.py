@@ -53,14 +53,6 @@ def test_it_stays_dead_while_another_job_holds_its_key(lab: Lab) -> None:
     assert lab.holder("invoice") == holder
 
 
-def test_a_wish_to_stop_it_does_not_outlive_it(lab: Lab) -> None:
-    (job,) = lab.begun("w1")
-    lab.run(commands.cancel(lab.keys, job))
-    lab.run(commands.bury(lab.keys, lab.claim(job), b"\x90"))
-    requeue(lab, job)
-    assert lab.run(commands.cancels(lab.keys)) == []
-
-
 def test_requeued_twice_it_is_requeued_once(lab: Lab) -> None:
     (job,) = lab.dead()
     assert [requeue(lab, job)[0], requeue(lab, job)[0]] == ["ready", "notdead"]

@@ -58,7 +58,7 @@ def test_one_that_was_cancelled_while_it_ran_is_forgotten_and_not_planned_again(
     assert lab.places(job) == []
     assert lab.fields(job) == {}
     assert lab.holder("invoice") is None
-    assert lab.run(commands.cancels(lab.keys)) == []
+    assert lab.wishes() == []
     assert (lab.count("cancelled"), lab.count("retried"), lab.count("snoozed")) == (1, 0, 0)
     assert lab.run(commands.retry(lab.keys, claim, HOUR, ERRORS, refund=refund)) == "lost"
 

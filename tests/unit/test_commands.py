@@ -284,7 +284,7 @@ def test_bury_and_discard_free_the_unique_key(key: str | None) -> None:
     sends(
         buried,
         "bury",
-        [KEYS.processing(W), KEYS.job(PLAIN), KEYS.dead, unique, KEYS.stats],
+        [KEYS.processing(W), KEYS.job(PLAIN), KEYS.dead, unique, KEYS.stats, KEYS.cancels],
         [PLAIN, "t1", b"\x90"],
     )
     discarded = commands.discard(KEYS, claim(key=key))
@@ -296,7 +296,7 @@ def test_bury_and_discard_free_the_unique_key(key: str | None) -> None:
     )
     for command in (buried, discarded):
         assert {command.parse(word.encode()) for word in words_of(command.script.name)} in (
-            {"dead", "lost"},
+            {"dead", "discarded", "lost"},
             {"discarded", "lost"},
         )
 
@@ -399,8 +399,8 @@ def test_recover_charges_those_it_is_told_to() -> None:
 
 
 def test_cancels_are_the_wishes_of_one_day() -> None:
-    command = commands.cancels(KEYS)
-    sends(command, "cancels", [KEYS.cancels], [86_400_000, 1_000])
+    command = commands.cancels(KEYS, [PLAIN])
+    sends(command, "cancels", [KEYS.cancels], [86_400_000, PLAIN])
     assert command.parse([b"a", b"b"]) == ["a", "b"]
 
 
@@ -447,7 +447,6 @@ def test_requeue_knows_the_list_that_the_job_goes_to() -> None:
             KEYS.ready,
             KEYS.levels,
             KEYS.unique("reminder:7"),
-            KEYS.cancels,
             KEYS.stats,
         ],
         [LATE, "reminder:7", 5, BELL],

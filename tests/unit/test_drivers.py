@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ import redis
 from redjobs import AsyncQueue, Queue, call
 from redjobs.aiodriver import AsyncDriver
 from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
+from redjobs.connect.sentinel import UnknownPrimary
 from redjobs.drivers import Driver
 from redjobs.errors import EnqueueUnknown, NotReplicated, PayloadError, ServerUnavailable, SettingsError
 from redjobs.settings import Server
@@ -98,6 +100,16 @@ def enqueue(queue: AnyQueue) -> Any:
     return run(queue.enqueue(send, 7))
 
 
+def in_a_cluster(
+    queue: AnyQueue, monkeypatch: pytest.MonkeyPatch, near: Callable[[str], Client], *, known: bool
+) -> None:
+    """Its server is a cluster; `near` has the client of each key. `known`: a node has told who has what."""
+    central = SimpleNamespace(neighbours=SimpleNamespace(are_known=known))
+    monkeypatch.setattr(queue._driver, "_central", central)
+    monkeypatch.setattr(queue._driver._heard, "_central", central)
+    monkeypatch.setattr("redjobs.connect.near", lambda _, key: near(key))
+
+
 # What is sent ---------------------------------------------------------------------------------
 
 
@@ -121,13 +133,9 @@ def test_a_script_that_the_server_does_not_have_is_sent_whole(make: Make) -> Non
 def test_what_a_node_of_a_cluster_did_not_answer_may_be_done(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it is the first that this process has asked this node."""
-    queue, client = make(1, redis.ConnectionError("lost"))
-    driver = queue._driver
-    nodes = {"redjobs:queues": type(client)(1), "other": client}
-    client.answers.pop(0)
-    monkeypatch.setattr(driver, "_central", client)
-    monkeypatch.setattr("redjobs.connect.near", lambda _, key: nodes.get(key, client))
+    """Also where it is the first that this process has asked: some node has said where the queue is."""
+    queue, client = make(redis.ConnectionError("lost"))
+    in_a_cluster(queue, monkeypatch, lambda _: client, known=True)
     with pytest.raises(EnqueueUnknown):
         enqueue(queue)
 
@@ -136,11 +144,10 @@ def test_when_no_node_of_a_cluster_ever_answered_nothing_is_done(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, client = make(redis.ConnectionError("lost"))
-    monkeypatch.setattr(queue._driver, "_central", client)
-    monkeypatch.setattr("redjobs.connect.near", lambda *_: client)
+    in_a_cluster(queue, monkeypatch, lambda _: client, known=False)
     with pytest.raises(ServerUnavailable):
         enqueue(queue)
-    assert client.names == ["sadd"]
+    assert client.names == ["evalsha"]
 
 
 def test_the_name_of_a_queue_is_announced_once(make: Make) -> None:
@@ -150,6 +157,50 @@ def test_the_name_of_a_queue_is_announced_once(make: Make) -> None:
     assert client.names == ["sadd", "evalsha", "evalsha"]
     enqueue(queue.options(queue="other"))
     assert client.calls[3] == ("sadd", "redjobs:queues", "other")
+
+
+def test_after_a_while_it_is_announced_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have been started anew without it, and another process have been the one to notice."""
+    queue, client = make(1, READY, 1, READY, READY)
+    enqueue(queue)
+    later = time.monotonic() + 31
+    monkeypatch.setattr("redjobs.drivers.time", SimpleNamespace(monotonic=lambda: later))
+    enqueue(queue)
+    enqueue(queue)
+    assert client.names == ["sadd", "evalsha", "sadd", "evalsha", "evalsha"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.OutOfMemoryError("OOM"),
+        redis.ConnectionError("lost"),
+        ServerUnavailable("nothing was done"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_name_that_cannot_be_announced_again_makes_no_accepted_job_a_refused_one(
+    make: Make, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, client = make(1, redis.exceptions.NoScriptError("NOSCRIPT"), READY, error, READY)
+    assert enqueue(queue).created
+    assert "could not say that queue mail is in use" in caplog.text
+    assert enqueue(queue).created
+    assert client.names == ["sadd", "evalsha", "eval", "sadd", "evalsha"]
+    many = [NOW, [b"ready"], []]
+    queue, _ = make(1, redis.exceptions.NoScriptError("NOSCRIPT"), many, error)
+    assert len(run(queue.enqueue_many([call(send, 1)]))) == 1
+
+
+def test_the_node_that_has_the_names_holds_no_other_one_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, client = make(READY, READY)
+    gone = type(client)(ServerUnavailable("nothing was done"))
+    in_a_cluster(queue, monkeypatch, lambda key: gone if key == "redjobs:queues" else client, known=True)
+    enqueue(queue)
+    enqueue(queue)
+    assert (gone.names, client.names) == (["sadd"], ["evalsha", "evalsha"]), "nor is it asked again at once"
 
 
 def test_nothing_is_sent_for_what_cannot_be_a_job(make: Make) -> None:
@@ -225,6 +276,35 @@ def test_many_jobs_of_which_some_were_sent_are_not_called_undone(make: Make) -> 
     queue, _ = make(1, undone)
     with pytest.raises(ServerUnavailable, match="nothing was done"):
         run(queue.enqueue_many(call(send, n) for n in range(3)))
+
+
+def test_many_jobs_of_which_the_only_call_was_answered_are_not_called_undone(make: Make) -> None:
+    queue, _ = make(1, [NOW, [b"ready", b"duplicate"], [2, b"holder"]], ServerUnavailable("nothing was done"))
+    with pytest.raises(EnqueueUnknown, match="2 jobs"):
+        run(queue.enqueue_many([call(send, 1), call(send, 2).with_options(key="a")]))
+
+
+def test_nor_where_the_reply_was_lost_and_then_nobody_knew_the_primary(make: Make) -> None:
+    queue, _ = make(1, UnknownPrimary("no Sentinel watches it"))
+    with pytest.raises(EnqueueUnknown):
+        run(queue.enqueue_many([call(send, 1)]))
+
+
+def test_a_job_that_is_there_already_is_not_called_replicated_where_it_is_not(make: Make) -> None:
+    """Its first enqueue may have been the one that was not confirmed."""
+    taken = [NOW, [b"duplicate"], [1, b"holder"]]
+    queue, client = make(1, taken, 0, 0, replicas=1)
+    with pytest.raises(NotReplicated) as caught:
+        run(queue.options(key="a").enqueue(send, 7))
+    assert caught.value.job_ids == ("holder",)
+    assert client.names == ["sadd", "evalsha", "hincrby", "wait"]
+
+
+def test_replicas_are_not_waited_for_longer_than_the_connection_waits() -> None:
+    client = redis.Redis(socket_timeout=0.5)
+    assert Driver(client, SERVER, 1)._wait == ("WAIT", 1, 250)
+    assert Driver(redis.Redis(socket_timeout=5), SERVER, 1)._wait == ("WAIT", 1, 1_000)
+    assert Driver(redis.Redis(socket_timeout=None), SERVER, 1)._wait == ("WAIT", 1, 1_000)
 
 
 def test_what_follows_many_jobs_that_are_not_replicated_is_sent_too(make: Make) -> None:

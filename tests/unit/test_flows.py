@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,18 @@ def test_many_jobs_go_in_calls_of_a_bounded_size() -> None:
     made = list(flows.batches(WHOLE, wanted))
     assert [len(batch.jobs) for batch in made] == [ENQUEUE_BATCH, ENQUEUE_BATCH, 1]
     assert [job for batch in made for job in batch.jobs] == wanted
+
+
+def test_many_large_jobs_go_in_smaller_calls() -> None:
+    wanted = [replace(new(), payload=bytes(size)) for size in (400_000, 400_000, 400_000, 3_000_000, 1, 1)]
+    made = list(flows.batches(WHOLE, wanted))
+    assert [[len(job.payload) for job in batch.jobs] for batch in made] == [
+        [400_000, 400_000],
+        [400_000],
+        [3_000_000],
+        [1, 1],
+    ]
+    assert [place for batch in made for place in batch.places] == list(range(6))
 
 
 def test_each_job_keeps_its_place_whatever_part_it_goes_to() -> None:

@@ -21,7 +21,7 @@ from redjobs.access import WISHES, Role
 from redjobs.connect import patience
 from redjobs.errors import NotReplicated, ServerUnavailable, SettingsError
 from redjobs.inspector import Inspector
-from redjobs.keys import Keys
+from redjobs.keys import Keys, queues_key
 from redjobs.settings import resolve_url
 from redjobs.worker.link import Link
 from tests import invariants
@@ -339,6 +339,30 @@ def test_a_queue_on_another_node_goes_on(server: Cluster, worker: Start, runs: R
     assert process.stop() == 0
     queue.close()
     others.close()
+
+
+@pytest.mark.slow
+def test_the_node_that_has_the_names_of_queues_keeps_nobody_from_starting(
+    server: Cluster, worker: Start, runs: Runs
+) -> None:
+    home = server.home_of(queues_key())
+    (name,) = names_on(server, server.other_than(home), 1)
+    server.replica_of(home).kill()
+    home.kill()
+    queue = Queue(name, url=server.url)
+    queue.enqueue(record, "before")
+    process = worker(queues=(name,))
+    runs.wait("end", "before", timeout=20)
+    queue.enqueue(record, "after")
+    runs.wait("end", "after")
+
+    home.start()
+    wait_until(home.answers)
+    wait_until(server.is_served, 20)
+    names = home.client()
+    wait_until(lambda: name.encode() in names.smembers(queues_key()), 20)
+    assert process.stop() == 0
+    queue.close()
 
 
 @pytest.mark.slow

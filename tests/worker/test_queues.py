@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 
 from redjobs import Queue, call
 from tests.servers import Server
+from tests.waiting import wait_until
 from tests.worker import handlers
 from tests.worker.conftest import Burst, Start
 from tests.worker.runs import Runs
@@ -151,3 +153,16 @@ def test_queues_of_another_prefix_are_somebody_elses(
 def test_a_queue_that_was_never_used_is_known_once_it_is_served(burst: Burst, server: Server) -> None:
     burst(queues=("new", "pattern-*"))
     assert server.client().smembers("redjobs:queues") == {b"new"}
+
+
+def test_queues_that_are_served_stay_known_when_the_server_forgets_them(
+    worker: Start, queue: Queue, server: Server, runs: Runs
+) -> None:
+    """Else the next worker, or the next child, would not find them."""
+    mail = Queue("mail", url=server.url, shards=2)
+    with contextlib.closing(mail):
+        worker(queues=("*",))
+        mail.enqueue_many(call(handlers.record, str(number)) for number in range(20))
+        wait_until(lambda: len(set(runs.texts())) == 20)
+        server.client().delete("redjobs:queues")
+        wait_until(lambda: server.client().smembers("redjobs:queues") >= {b"mail/0", b"mail/1"})

@@ -195,7 +195,7 @@ def test_what_is_no_id_is_dropped_too(queue: Queue, burst: Burst, runs: Runs, ju
 
 
 @pytest.mark.row(32)
-@pytest.mark.parametrize("field", ["enqueued_at", "run_at", "crashes", "format"])
+@pytest.mark.parametrize("field", ["enqueued_at", "run_at", "attempt", "crashes", "format"])
 def test_a_number_that_is_none_does_not_stop_the_worker(
     queue: Queue, burst: Burst, runs: Runs, field: str
 ) -> None:

@@ -9,7 +9,7 @@ from tests.bench.roster import Peer
 from tests.bench.scale import Scale
 
 #: Jobs per second, roughly: of one by one, in bulk, and of a hundred coroutines.
-_ONE_BY_ONE, _BULK, _TOGETHER = 2_000, 20_000, 4_000
+_ONE_BY_ONE, _BULK, _TOGETHER = 8_000, 50_000, 20_000
 _WIDTH = 100
 
 
