@@ -160,7 +160,7 @@ class AsyncQueue:
 
     def arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """As `Queue.arguments`."""
-        return self.registry.codec.decode_call(job.payload)
+        return flows.arguments_of(job, self.registry)
 
     async def cancel(self, id_or_key: str) -> Verdict:
         """As `Queue.cancel`."""

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from redjobs import commands
 from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
-from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, RedjobsError
+from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, PayloadError, RedjobsError
 from redjobs.ids import is_id
-from redjobs.jobs import Job, NewJob, State, Verdict
+from redjobs.jobs import KNOWN_FORMAT, Job, NewJob, State, Verdict
 from redjobs.keys import Keys
 from redjobs.registry import Registry
 from redjobs.shards import Shards
@@ -226,4 +226,16 @@ def result_of(job: Job, registry: Registry) -> Any:
         raise JobFailed(f"job {job.id} ({job.name}) is dead: {reason}")
     if job.result_payload is None:
         raise JobNotFound(f"job {job.id} ({job.name}) kept no result")
+    _check_format(job)
     return registry.codec.decode(job.result_payload)
+
+
+def arguments_of(job: Job, registry: Registry) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments in a snapshot. Raises PayloadError where they cannot be decoded."""
+    _check_format(job)
+    return registry.codec.decode_call(job.payload)
+
+
+def _check_format(job: Job) -> None:
+    if job.is_newer:
+        raise PayloadError(f"job {job.id} is of format {job.format}, and this redjobs knows {KNOWN_FORMAT}")

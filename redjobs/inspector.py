@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from redjobs.connect import near
-from redjobs.errors import PayloadError, SettingsError
+from redjobs.errors import SettingsError
 from redjobs.ids import check_name
 from redjobs.jobs import Job, State, job_from_fields
 from redjobs.keys import BELL, DEFAULT_PREFIX, Keys, queues_key
@@ -49,6 +49,7 @@ _FIELDS = (
     "token",
     "started_at",
     "completed_at",
+    "format",
 )
 #: These states are lists, the others sorted sets.
 _LISTED = (State.READY, State.PROCESSING)
@@ -292,19 +293,11 @@ class Inspector:
         for (job_id, score), values in zip(found, pipe.execute(), strict=True):
             raw = {n: value for n, value in zip(_FIELD_NAMES, values, strict=True) if value is not None}
             if raw:  # else it is over by now
-                jobs.append(_snapshot(job_id, keys.queue, state, score, raw))
+                jobs.append(job_from_fields(job_id, keys.queue, state, score, raw))
         return tuple(jobs)
 
     def _pipeline(self, keys: Keys) -> Any:
         return near(self._client, keys.ready).pipeline(transaction=False)
-
-
-def _snapshot(job_id: str, queue: str, state: State, score_ms: int, raw: dict[bytes, bytes]) -> Job:
-    """The job, or what can be said of one that somebody else wrote: a page must show it all the same."""
-    try:
-        return job_from_fields(job_id, queue, state, score_ms, raw)
-    except (ValueError, PayloadError):
-        return Job(job_id, queue, f"unreadable: {_text(raw.get(b'name', b''))}", state, 0, 0)
 
 
 def _is_name(text: str) -> bool:

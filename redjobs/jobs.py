@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -13,11 +14,16 @@ from redjobs.clock import duration_ms, from_ms
 from redjobs.errors import PayloadError, SettingsError
 from redjobs.ids import check_name, priority_of
 
+D = TypeVar("D")
+
 #: What a job may wait for: seconds, a list of seconds by attempt.
 Backoff = float | tuple[float, ...]
 
 MAX_ERRORS = 5
 MAX_ERROR_BYTES = 2_000
+
+#: The newest format of job hashes that this version can run: see docs/versions.md for when to raise it.
+KNOWN_FORMAT = 1
 
 
 class State(StrEnum):
@@ -209,28 +215,36 @@ class JobError:
         return from_ms(self.at_ms)
 
 
-def append_error(packed: bytes, error: JobError) -> bytes:
+def append_error(packed: bytes, error: JobError, *, of_format: int = KNOWN_FORMAT) -> bytes:
     """An error history with one more entry, bounded in count and size, newest last.
 
     What happened again to the same attempt, such as a handler that is still unknown, replaces
-    its entry: it would push the others out.
+    its entry: it would push the others out. The history of a job of a newer format is not ours to
+    cut, nor to begin anew where it cannot be read.
     """
-    history = list(unpack_errors(packed))
-    if history and (history[-1].attempt, history[-1].error) == (error.attempt, error.error):
+    is_ours = of_format <= KNOWN_FORMAT
+    history = [list(entry) for entry in msgpack.unpackb(packed)] if unpack_errors(packed) else []
+    if packed and not history and not is_ours:
+        return packed
+    if history and history[-1][1:3] == [error.attempt, error.error]:
         history.pop()
-    entries = [
-        (
-            each.at_ms,
-            each.attempt,
-            each.error.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore"),
-            each.traceback.encode(errors="replace")[-MAX_ERROR_BYTES:].decode(errors="ignore"),
-        )
-        for each in [*history, error][-MAX_ERRORS:]
-    ]
+    history.append(_bounded([error.at_ms, error.attempt, error.error, error.traceback]))
     try:
-        return bytes(msgpack.packb(entries))
-    except OverflowError:  # of numbers that we have not written: they are only history
-        return bytes(msgpack.packb(entries[-1:]))
+        return bytes(msgpack.packb(list(map(_bounded, history[-MAX_ERRORS:])) if is_ours else history))
+    except (ValueError, OverflowError):  # of what we have not written: it is only history
+        return bytes(msgpack.packb(history[-1:])) if is_ours else packed
+
+
+def _bounded(entry: list[Any]) -> list[Any]:
+    """An entry, cut to its size; what another version has put behind the four parts stays if it is small."""
+    at_ms, attempt, error, traceback, *more = entry
+    return [
+        int(at_ms),
+        int(attempt),
+        str(error).encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore"),
+        str(traceback).encode(errors="replace")[-MAX_ERROR_BYTES:].decode(errors="ignore"),
+        *(more if more and len(msgpack.packb(more)) <= MAX_ERROR_BYTES else ()),
+    ]
 
 
 def unpack_errors(packed: bytes) -> tuple[JobError, ...]:
@@ -269,6 +283,8 @@ class Job:
     result_payload: bytes | None = field(default=None, repr=False)
     #: When it died or completed, where it has.
     ended_at_ms: int | None = None
+    #: Which form its hash has. Of a newer one than `KNOWN_FORMAT` only newer workers make anything.
+    format: int = 1
 
     @property
     def priority(self) -> int:
@@ -281,6 +297,11 @@ class Job:
         return self.options.key
 
     @property
+    def is_newer(self) -> bool:
+        """Whether a newer version has written it, in a form that this one does not know."""
+        return self.format > KNOWN_FORMAT
+
+    @property
     def enqueued_at(self) -> datetime:
         """When the server accepted it."""
         return from_ms(self.enqueued_at_ms)
@@ -291,24 +312,20 @@ class Job:
         return from_ms(self.run_at_ms)
 
 
+def number_in(raw: Mapping[bytes, bytes], name: bytes, default: D) -> int | D:
+    """A number in a job's hash. What somebody else has written there is none, and hides no job."""
+    try:
+        return int(raw[name])
+    except (KeyError, ValueError):
+        return default
+
+
 def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: Mapping[bytes, bytes]) -> Job:
     """The snapshot of a job's hash; `score_ms` is its score where its state has one."""
     text = {name: raw[name].decode(errors="replace") for name in (b"name", b"worker", b"key") if name in raw}
-    number = {
-        name: int(raw[name])
-        for name in (
-            b"enqueued_at",
-            b"run_at",
-            b"attempt",
-            b"crashes",
-            b"started_at",
-            b"completed_at",
-        )
-        if name in raw
-    }
-    enqueued_at = number.get(b"enqueued_at", 0)
-    run_at = score_ms if state is State.SCHEDULED else number.get(b"run_at", enqueued_at)
-    ended = score_ms if state is State.DEAD else number.get(b"completed_at")
+    enqueued_at = number_in(raw, b"enqueued_at", 0)
+    run_at = score_ms if state is State.SCHEDULED else number_in(raw, b"run_at", enqueued_at)
+    ended = score_ms if state is State.DEAD else number_in(raw, b"completed_at", None)
     key, priority = text.get(b"key"), priority_of(job_id)
     try:
         options = unpack_options(raw.get(b"options", b""), key=key, priority=priority)
@@ -322,15 +339,16 @@ def job_from_fields(job_id: str, queue: str, state: State, score_ms: int, raw: M
         state=state,
         enqueued_at_ms=enqueued_at,
         run_at_ms=run_at,
-        attempt=number.get(b"attempt", 0),
-        crashes=number.get(b"crashes", 0),
+        attempt=number_in(raw, b"attempt", 0),
+        crashes=number_in(raw, b"crashes", 0),
         options=options,
         errors=unpack_errors(raw.get(b"errors", b"")),
         worker=text.get(b"worker"),
-        started_at_ms=number.get(b"started_at"),
+        started_at_ms=number_in(raw, b"started_at", None),
         payload=raw.get(b"args", b""),
         result_payload=raw.get(b"result"),
         ended_at_ms=ended,
+        format=number_in(raw, b"format", 1),
     )
 
 

@@ -188,7 +188,7 @@ class Queue:
 
     def arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments in a snapshot. Raises PayloadError where they cannot be decoded."""
-        return self.registry.codec.decode_call(job.payload)
+        return flows.arguments_of(job, self.registry)
 
     def cancel(self, id_or_key: str) -> Verdict:
         """Forget a job that has not begun. O(log N) where scheduled, O(N) where ready.

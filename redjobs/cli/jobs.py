@@ -141,22 +141,26 @@ def _say_page(page: Page, name: str | None, limit: int, *, of_many: bool) -> Non
         say(f"more: {more}" + (f" --limit {limit}" if limit != 20 else ""), dim=True)
 
 
+def _name(job: Job) -> str:
+    return f"{job.name} (format {job.format}, not known here)" if job.is_newer else job.name
+
+
 def _waiting(job: Job, now_ms: int) -> Row:
-    return job.id, distance(job.run_at_ms, now_ms), job.attempt, job.key or "", job.name
+    return job.id, distance(job.run_at_ms, now_ms), job.attempt, job.key or "", _name(job)
 
 
 def _processing(job: Job, now_ms: int) -> Row:
     started = "not yet" if job.started_at_ms is None else distance(job.started_at_ms, now_ms)
-    return job.id, started, job.attempt, job.worker or "", job.name
+    return job.id, started, job.attempt, job.worker or "", _name(job)
 
 
 def _dead(job: Job, now_ms: int) -> Row:
     error = job.errors[-1].error if job.errors else ""
-    return job.id, distance(job.ended_at_ms or 0, now_ms), job.attempt, job.name, error
+    return job.id, distance(job.ended_at_ms or 0, now_ms), job.attempt, _name(job), error
 
 
 def _completed(job: Job, now_ms: int) -> Row:
-    return job.id, distance(job.ended_at_ms or 0, now_ms), job.attempt, job.name
+    return job.id, distance(job.ended_at_ms or 0, now_ms), job.attempt, _name(job)
 
 
 _WAITING_HEAD = ("id", "due", "attempt", "key", "name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redjobs.cli.text import distance, local_time, printable, printable_lines, say
 from redjobs.ids import is_id
-from redjobs.jobs import Job, JobError, State
+from redjobs.jobs import KNOWN_FORMAT, Job, JobError, State
 
 _WIDTH = 12
 
@@ -45,6 +45,10 @@ def _facts(job: Job, now_ms: int) -> list[tuple[str, object]]:
         ("timeout", options.timeout and f"{options.timeout} s"),
         ("backoff", options.backoff),
         ("result kept", options.result_ttl and f"{options.result_ttl} s"),
+        (
+            "format",
+            f"{job.format}, newer than this redjobs, which knows {KNOWN_FORMAT}" if job.is_newer else None,
+        ),
     ]
     return [(label, value) for label, value in facts if value is not None]
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from redjobs.commands.command import BATCH, SCRIPTS, Arg, Command, by_priority, first_word, texts, word
-from redjobs.jobs import Claim
+from redjobs.jobs import Claim, number_in
 from redjobs.keys import BELL, Keys
 
 
@@ -131,10 +131,10 @@ def _claim(queue: str, worker: str, token: str, now_ms: int, job_id: str, entry:
 
 def _readable_numbers(raw: dict[bytes, bytes], now_ms: int) -> tuple[int, int, int, int, int]:
     """What numbers there are among these. Nothing that somebody wrote into a hash may stop a worker."""
-    enqueued_at = _number(raw, b"enqueued_at", now_ms)
-    run_at = _number(raw, b"run_at", enqueued_at)
+    enqueued_at = number_in(raw, b"enqueued_at", now_ms)
+    run_at = number_in(raw, b"run_at", enqueued_at)
     attempt, crashes, fmt = (
-        _number(raw, name, default) for name, default in ((b"attempt", 1), (b"crashes", 0), (b"format", 1))
+        number_in(raw, name, default) for name, default in ((b"attempt", 1), (b"crashes", 0), (b"format", 1))
     )
     return enqueued_at, run_at, attempt, crashes, fmt
 
@@ -144,17 +144,6 @@ def claim_from_fields(job_id: str, queue: str, worker: str, raw: dict[bytes, byt
     entry = [part for pair in raw.items() for part in pair]
     started_at = int(raw.get(b"started_at", 0))
     return _claim(queue, worker, raw[b"token"].decode(), started_at, job_id, entry)
-
-
-def _number(raw: dict[bytes, bytes], name: bytes, default: int) -> int:
-    """A number in a job's hash."""
-    value = raw.get(name)
-    if value is None:
-        return default
-    try:
-        return int(value)
-    except ValueError:
-        return default
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from redjobs.keys import Keys
 from redjobs.settings import Server
+from redjobs.version import __version__
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Channel
 from redjobs.worker.slots import Running, Slots, shared_file
@@ -205,7 +206,12 @@ class Spawner:
         Raises OSError where the system has not what it takes; then nothing of it is left.
         """
         count = options.threads + options.concurrency
-        told = {"options": asdict(options), "server": self._server, "logs": self._logs}
+        told = {
+            "options": asdict(options),
+            "server": self._server,
+            "logs": self._logs,
+            "version": __version__,
+        }
         with contextlib.ExitStack() as opened:
             board, crashes = _opened(opened, Slots.size(count)), _opened(opened, 0)
             slots = Slots(board, count)
@@ -262,6 +268,16 @@ def start_module(module: str, *fds: int) -> int:
     )
     process.returncode = 0
     return process.pid
+
+
+def other_version(told: dict[str, Any]) -> str:
+    """What to say where the supervisor that told us this is of another version; '' where it is of ours.
+
+    The package was replaced below it, and they would misread the memory that they share.
+    """
+    if told["version"] == __version__:
+        return ""
+    return f"redjobs {__version__} is installed by now, and this worker is {told['version']}: restart it"
 
 
 def server_from_dict(told: dict[str, Any]) -> Server:

@@ -16,7 +16,7 @@ from redjobs import connect
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
 from redjobs.worker.apps import app_files, import_apps
-from redjobs.worker.brood import CANNOT_IMPORT, server_from_dict
+from redjobs.worker.brood import CANNOT_IMPORT, other_version, server_from_dict
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
 from redjobs.worker.seat import Channel, Seat
@@ -34,6 +34,9 @@ def main(channel_fd: int, board_fd: int, crashes_fd: int) -> int:
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=channel_fd))
     told = channel.wait()
+    if text := other_version(told):
+        channel.send(say="fatal", text=text)
+        return CANNOT_IMPORT
     configure(**told["logs"])
     options = WorkerOptions.from_dict(told["options"])
     server = server_from_dict(told["server"])

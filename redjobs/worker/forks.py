@@ -18,6 +18,7 @@ from typing import Any
 
 from redjobs.errors import SettingsError
 from redjobs.settings import Server
+from redjobs.version import __version__
 from redjobs.worker.brood import (
     CANNOT_IMPORT,
     UNBORN,
@@ -134,7 +135,8 @@ class ForkSpawner(Spawner):
             os.close(crashes)
             raise
         ours.setblocking(False)
-        ours.send(json.dumps({"apps": list(self._apps), "logs": self._logs}).encode())
+        told = {"apps": list(self._apps), "logs": self._logs, "version": __version__}
+        ours.send(json.dumps(told).encode())
         self._servers.append(_ForkServer(pid, ours, crashes))
         self._is_outdated = False
 

@@ -99,7 +99,7 @@ def _settle_one(work: Work, keys: Keys, codec: Codec, settlements: list[Settleme
                 return None
             return Finished(claim.id, claim.key, result_ttl_ms, packed)
         case RunAgain(delay_ms, error, refund):
-            errors = append_error(claim.errors, error) if error else b""
+            errors = append_error(claim.errors, error, of_format=claim.format) if error else b""
             # What fails is counted as an attempt, and may be about to crash the next time.
             ended = refund and not isinstance(work.outcome, Unknown)
             command: Command[Any] = commands.retry(keys, claim, delay_ms, errors, refund=refund, ended=ended)

@@ -12,7 +12,7 @@ from typing import Any
 from redjobs.current import CurrentJob, current
 from redjobs.errors import JobTimeout, PayloadError, Retry, Signal, Snooze
 from redjobs.hooks import Hooks
-from redjobs.jobs import Claim, JobError, JobOptions, unpack_errors, unpack_options
+from redjobs.jobs import KNOWN_FORMAT, Claim, JobError, JobOptions, unpack_errors, unpack_options
 from redjobs.registry import Handler, Registry
 from redjobs.retry import (
     MAX_CRASHES,
@@ -27,9 +27,6 @@ from redjobs.retry import (
     decide,
 )
 from redjobs.worker.slots import BURY
-
-#: The formats of job hashes that this version can run.
-KNOWN_FORMAT = 1
 
 #: After its timeout a job has so long to clean up; then its process is killed.
 HARD_SECONDS = 0.5
@@ -104,12 +101,16 @@ class Work:
 def prepare(claim: Claim, registry: Registry, max_crashes: int = MAX_CRASHES) -> Work:
     """The work for a claim; its outcome is set already where the job cannot be run here."""
     work = Work(claim)
+    # First of all: what the other fields of a newer format mean, nobody here knows.
+    if claim.format > KNOWN_FORMAT:
+        work.outcome = Unknown(_error(claim, _newer(claim)))
+        return work
     if claim.crashes >= max_crashes:
         work.outcome = Poison(_error(claim, _quarantined(claim)))
         return work
     handler = work.handler = registry.get(claim.name)
-    if handler is None or claim.format > KNOWN_FORMAT:
-        work.outcome = Unknown(_error(claim, _unknown(claim, handler)))
+    if handler is None:
+        work.outcome = Unknown(_error(claim, _unknown(claim)))
         return work
     try:
         if claim.payload:
@@ -130,9 +131,11 @@ def _quarantined(claim: Claim) -> str:
     return f"Quarantined: {claim.crashes} workers crashed, or lost their lease, while it was running{last}"
 
 
-def _unknown(claim: Claim, handler: Handler[..., Any] | None) -> str:
-    if handler is not None:
-        return f"UnknownFormat: the job is of format {claim.format}, this worker knows {KNOWN_FORMAT}"
+def _newer(claim: Claim) -> str:
+    return f"UnknownFormat: the job is of format {claim.format}, this worker knows {KNOWN_FORMAT}"
+
+
+def _unknown(claim: Claim) -> str:
     return (
         f"UnknownHandler: no handler {claim.name!r} here; is its module given with --app,"
         " and is this worker's code as new as that of the program which enqueued it?"

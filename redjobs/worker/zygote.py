@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from redjobs.errors import SettingsError
 from redjobs.worker.apps import import_apps
-from redjobs.worker.brood import CANNOT_IMPORT, server_from_dict
+from redjobs.worker.brood import CANNOT_IMPORT, other_version, server_from_dict
 from redjobs.worker.child import serve
 from redjobs.worker.logs import configure
 from redjobs.worker.options import WorkerOptions
@@ -43,6 +43,9 @@ def main(channel_fd: int, crashes_fd: int) -> int:
     if not words:
         return 0
     told = json.loads(words)
+    if text := other_version(told):
+        _send(sock, say="fatal", text=text)
+        return CANNOT_IMPORT
     configure(**told["logs"])
     try:
         import_apps(told["apps"])

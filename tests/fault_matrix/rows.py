@@ -209,7 +209,7 @@ ROWS = (
         35,
         "Two versions of redjobs share a queue",
         "Unknown options and fields are kept and do not matter; a newer format is left to newer workers",
-        "There is one version so far: the newer one is this one with more to say",
+        "Until there are two releases, the newer one is this one with more to say, the older one its data",
     ),
     Row(
         36,

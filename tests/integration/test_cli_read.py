@@ -153,6 +153,21 @@ def test_show_finds_a_job_by_its_key(redjobs: Cli, lab: Lab) -> None:
     assert redjobs.json("jobs", "show", "reminder:7")["id"] == job_id
 
 
+@pytest.mark.row(35)
+def test_a_job_of_a_newer_format_is_said_to_be_one(redjobs: Cli, lab: Lab) -> None:
+    ids = [*lab.ready(), *lab.scheduled(), *lab.begun("w1"), *lab.dead(), *lab.completed()]
+    for job_id in ids:
+        assert "format" not in redjobs("jobs", "show", job_id).stdout
+        lab.redis.hset(
+            lab.keys.job(job_id), mapping={"format": 2, "result": lab.fields(job_id).get("args", b"")}
+        )
+        shown = redjobs("jobs", "show", job_id, "--show-args").stdout
+        assert "2, newer than this redjobs, which knows 1" in shown
+        assert "cannot be decoded here" in shown and "4711" not in shown
+        assert redjobs.json("jobs", "show", job_id)["format"] == 2
+    assert redjobs("jobs", "list").stdout.count("(format 2, not known here)") == len(ids)
+
+
 def test_show_of_a_job_that_is_not_there(redjobs: Cli, lab: Lab) -> None:
     message = redjobs("jobs", "show", "nobody", code=1).stderr
     assert message.startswith("redjobs: no job 'nobody'") and message.count("\n") == 1

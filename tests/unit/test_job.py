@@ -259,6 +259,41 @@ def test_an_entry_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
     assert unpack_errors(packed) == (JobError(1, 2, "ValueError", "trace"),)
 
 
+#: An entry as a newer version may write it.
+MORE = [1, 2, "ValueError", "trace", {"locals": {"user": 7}}]
+
+
+@pytest.mark.row(35)
+def test_what_a_newer_version_has_put_into_an_entry_outlives_the_next_error() -> None:
+    assert msgpack.unpackb(append_error(msgpack.packb([MORE]), error(3)))[0] == MORE
+    assert msgpack.unpackb(append_error(msgpack.packb([[*MORE, "x" * 10_000]]), error(3)))[0] == MORE[:4]
+
+
+@pytest.mark.row(35)
+@pytest.mark.parametrize("history", [b"\xc1 in a form of its own", msgpack.packb({"errors": []})])
+def test_the_history_of_a_newer_format_is_not_begun_anew(history: bytes) -> None:
+    assert append_error(history, error(1), of_format=2) == history
+
+
+@pytest.mark.row(35)
+def test_the_history_of_a_newer_format_is_not_cut() -> None:
+    entries = [[n, n, "x" * 5_000, "y" * 5_000] for n in range(9)]
+    packed = msgpack.packb(entries)
+    for _ in range(3):  # as often as it is looked at
+        packed = append_error(packed, error(9), of_format=2)
+    assert msgpack.unpackb(packed)[:-1] == entries
+    assert unpack_errors(packed)[-1] == error(9)
+
+
+@pytest.mark.parametrize("more", [[b"x"] * 3, msgpack.Timestamp(1)])
+def test_an_entry_of_what_can_hardly_be_packed_again_is_no_reason_to_fail(more: object) -> None:
+    packer = msgpack.Packer()
+    packed = b"\x91\x95" + b"".join(map(packer.pack, MORE[:4])) + b"\x91" * 800 + packer.pack(more)
+    assert unpack_errors(packed)
+    for of_format in (1, 2):
+        append_error(packed, error(3), of_format=of_format)
+
+
 def test_an_error_knows_when_it_happened() -> None:
     assert JobError(1_700_000_000_000, 1, "x").at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
@@ -339,6 +374,13 @@ def test_unreadable_parts_do_not_hide_the_job_from_people() -> None:
     job = job_from_fields(new_id(3), "mail", State.DEAD, NOW, raw)
     assert job.options == JobOptions(priority=3, key="\ufffd")
     assert job.errors == ()
+
+
+@pytest.mark.parametrize("number", [b"soon", b"", b"1.5", b"9" * 5_000, b"\xff"])
+def test_numbers_that_are_none_do_not_hide_the_job_from_people(number: bytes) -> None:
+    names = ("enqueued_at", "run_at", "attempt", "crashes", "started_at", "completed_at", "format")
+    job = job_from_fields(new_id(), "mail", State.PROCESSING, 0, fields(**dict.fromkeys(names, number)))
+    assert (job.name, job.attempt, job.started_at_ms, job.format) == ("shop.mail:send", 0, None, 1)
 
 
 def test_a_job_shows_its_arguments_and_result_to_nobody() -> None:

@@ -83,8 +83,18 @@ def test_a_cancelled_job_is_forgotten() -> None:
 
 
 def test_a_job_without_a_handler_here_waits_for_a_deploy_and_loses_no_attempt() -> None:
-    decision = decide(Unknown(ERROR), 25, make_options(max_attempts=1, backoff=1))
+    decision = decide(Unknown(ERROR), 25, make_options(max_attempts=1, backoff=1), rng=NoJitter())
     assert decision == RunAgain(UNKNOWN_HANDLER_DELAY_MS, ERROR, refund=True)
+
+
+@pytest.mark.row(35)
+def test_jobs_without_a_handler_here_do_not_come_back_all_at_once() -> None:
+    """Else the worker that does not know them would take them before those that do, again and again."""
+    decisions = [decide(Unknown(ERROR), 1, NO_OPTIONS) for _ in range(200)]
+    delays = [decision.delay_ms for decision in decisions if isinstance(decision, RunAgain)]
+    least, most = UNKNOWN_HANDLER_DELAY_MS / 2, UNKNOWN_HANDLER_DELAY_MS
+    assert least <= min(delays) < least * 1.1 and most * 0.9 < max(delays) <= most
+    assert len(set(delays)) > 150
 
 
 @pytest.mark.parametrize("outcome", [Unreadable(ERROR), Poison(ERROR)])

@@ -170,6 +170,15 @@ def test_a_job_of_a_newer_format_is_left_to_newer_workers(queue: Queue, burst: B
     assert runs.lines() == []
 
 
+@pytest.mark.row(35)
+def test_a_job_of_a_newer_format_is_not_quarantined_by_an_older_worker(queue: Queue, burst: Burst) -> None:
+    fields = {"format": 2, "crashes": 3, "errors": b"\xc1 in another form"}
+    job_id = write_job(queue, "shop.jobs:not_here", fields=fields)
+    burst()
+    assert queue.get(job_id).state is State.SCHEDULED
+    assert queue.redis.hmget(queue.keys.job(job_id), "crashes", "errors") == [b"3", fields["errors"]]
+
+
 @pytest.mark.row(25)
 def test_an_id_without_a_job_is_dropped(queue: Queue, burst: Burst, runs: Runs) -> None:
     queue.redis.lpush(queue.keys.ready, new_id())

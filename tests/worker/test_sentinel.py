@@ -21,7 +21,7 @@ from redjobs.errors import EnqueueUnknown, NotReplicated, ServerUnavailable
 from redjobs.settings import resolve_url
 from redjobs.wire import _TOLD, borrow, exchange_on
 from tests import invariants
-from tests.groups import SERVICE, Node, Trio, trio
+from tests.groups import SERVICE, Node, Trio, is_replica, trio
 from tests.waiting import wait_until
 from tests.worker.conftest import Start, is_gone
 from tests.worker.handlers import record, wait
@@ -32,14 +32,6 @@ from tests.worker.runs import Runs
 def server() -> Iterator[Trio]:
     with trio() as three:
         yield three
-
-
-def is_replica(node: Node) -> bool:
-    try:
-        info: Any = node.client().info("replication")
-    except redis.ConnectionError:  # a Sentinel that makes a node a replica ends its clients' connections
-        return False
-    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
 
 
 def fail_over(server: Trio) -> None:

@@ -10,6 +10,7 @@ import msgpack
 import pytest
 
 from redjobs import Queue, State
+from redjobs.version import __version__
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker.conftest import Start, is_gone
@@ -18,6 +19,8 @@ from tests.worker.processes import ROOT
 from tests.worker.runs import Runs
 
 pytestmark = pytest.mark.row(35)
+
+SUPERVISORS_VERSION = ("redjobs.worker.brood.__version__", "redjobs.worker.forks.__version__")
 
 
 @pytest.fixture
@@ -108,3 +111,12 @@ def test_a_newer_format_is_left_to_a_newer_worker_and_told_of(
     queue.enqueue(record, "older still")  # what an old producer writes, a newer worker runs, too
     runs.wait("end", "older still")
     assert newer.stop() == 0
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_a_supervisor_has_no_children_of_another_version(worker: Start, preload: bool) -> None:
+    """As where the package was replaced below it: its next child is of the new one."""
+    said = dict.fromkeys(SUPERVISORS_VERSION, "0.0.9")
+    process = worker(fresh=True, processes=1, preload=preload, constants=said)
+    process.says(f"redjobs {__version__} is installed by now, and this worker is 0.0.9: restart it")
+    assert process.wait() == 2
