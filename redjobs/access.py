@@ -31,7 +31,8 @@ _ASK = ("cancel", "enqueue", "holder", "peek", "reschedule")
 _SWEEP = ("delete", "recover", "stranded", "sweep", "take")
 _RUN = ("begin", "bury", "cancels", "complete", "discard", "heartbeat", "release", "retire", "retry")
 
-_SCRIPTS_OF = {
+#: What each calls; scripts have the names of the Lua files.
+SCRIPTS_OF = {
     Role.PRODUCER: _ASK,
     Role.WORKER: (*_ASK, *_SWEEP, *_RUN),  # its handlers may enqueue
     Role.ADMIN: (*_ASK, *_SWEEP, "requeue"),
@@ -62,7 +63,7 @@ def commands_for(role: Role) -> list[str]:
     """The commands of Redis that a role needs, sorted; `a|b` is subcommand b of a."""
     in_scripts = {
         name.lower()
-        for script in _SCRIPTS_OF[role]
+        for script in SCRIPTS_OF[role]
         for name in re.findall(r"redis\.call\('([A-Z]+)'", SCRIPTS[script].text)
     }
     return sorted(in_scripts | set(_SENT_BY[role]) | set(ELSEWHERE[role]))

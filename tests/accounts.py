@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from click.testing import CliRunner
 
 from redjobs.access import Role
-from redjobs.cli import cli
 from tests.groups import Cluster
+from tests.roles import PASSWORD, log_in, printed
 from tests.servers import Server
-
-PASSWORD = "correct horse battery staple"
-_QUOTED = PASSWORD.replace(" ", "%20")
 
 #: What servers say of a missing right: for a command, and for one inside a script.
 NO_RIGHT = "permissions to (run|access)|can't (run|access)"
@@ -58,17 +54,6 @@ class Account(Member):
         return self.server.client(username=self.name, password=PASSWORD)
 
 
-def printed(home: Path, role: Role, *words: str) -> list[str]:
-    """The words of the line that `redjobs acl` prints."""
-    file = home / "password"
-    file.write_text(f"{PASSWORD}\n")
-    told = ["acl", role.value, "--password-file", str(file), *words]
-    result = CliRunner().invoke(cli, told, prog_name="redjobs", catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    (line,) = result.stdout.splitlines()
-    return line.split(" ")
-
-
 @contextlib.contextmanager
 def account(server: Server, home: Path, role: Role, *words: str) -> Iterator[Account]:
     """A user as the printed line makes one, until the end of the block."""
@@ -77,7 +62,7 @@ def account(server: Server, home: Path, role: Role, *words: str) -> Iterator[Acc
     admin: Any = server.client()
     admin.execute_command(*line)
     try:
-        yield Account(name, f"unix://{name}:{_QUOTED}@{server.socket}", (admin,), server)
+        yield Account(name, log_in(f"unix://{server.socket}", name), (admin,), server)
     finally:
         admin.execute_command("ACL", "DELUSER", name)
 
@@ -88,4 +73,4 @@ def member(cluster: Cluster, home: Path, role: Role) -> Member:
     admins: tuple[Any, ...] = tuple(node.client() for node in cluster.nodes)
     for admin in admins:
         admin.execute_command(*line)
-    return Member(line[2], cluster.url.replace("://", f"://{line[2]}:{_QUOTED}@"), admins)
+    return Member(line[2], log_in(cluster.url, line[2]), admins)

@@ -6,24 +6,36 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 
+from redjobs.access import Role
 from redjobs.cli import cli
 from redjobs.keys import Keys
+from tests.roles import as_role
 from tests.servers import Server
 
 #: As it is installed: with `-m` Python would put the current directory on the path by itself.
 PROGRAM = str(Path(sys.executable).with_name("redjobs"))
 
 
-def environment(server: Server | None = None, keys: Keys | None = None, **more: str) -> dict[str, str]:
+def role_of(words: Sequence[str]) -> Role | None:
+    """Who runs a command of the program; None where no role is enough."""
+    if "--deep" in words:  # its help says so
+        return None
+    return Role.WORKER if words[0] in ("worker", "sweep") else Role.ADMIN
+
+
+def environment(
+    server: Server | None = None, keys: Keys | None = None, role: Role | None = Role.ADMIN, **more: str
+) -> dict[str, str]:
     """A clean environment, in which only tests say what redjobs does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDJOBS_", "REDIS_"))}
-    named = {} if server is None else {"REDJOBS_URL": server.url}
+    named = {} if server is None else {"REDJOBS_URL": as_role(server.url, role)}
     named |= {} if keys is None else {"REDJOBS_PREFIX": keys.prefix}
     return kept | named | more
 
@@ -42,7 +54,7 @@ class Cli:
         env: dict[str, str | None] = dict.fromkeys(name for name in os.environ if name.startswith("REDJOBS_"))
         env |= {
             "REDIS_URL": None,
-            "REDJOBS_URL": self.server.url,
+            "REDJOBS_URL": as_role(self.server.url, role_of(words)),
             "REDJOBS_PREFIX": self.keys.prefix,
             **self.env,
         }
@@ -62,7 +74,7 @@ class Cli:
         return subprocess.run(
             [PROGRAM, *words],
             cwd=cwd,
-            env=environment(self.server, self.keys, **env),
+            env=environment(self.server, self.keys, role_of(words), **env),
             capture_output=True,
             text=True,
             timeout=40,

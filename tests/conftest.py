@@ -1,7 +1,8 @@
 """Servers, clients and queues for all tests, and the check of the data after each of them.
 
 - `server`: a private server; a test that uses it, directly or through another fixture, runs on
-  every kind of server. A module with `pytestmark = pytest.mark.fakeredis` runs on fakeredis, too.
+  every kind of server. A module with `pytestmark = pytest.mark.fakeredis` runs on fakeredis, too, and
+  one with `pytest.mark.roles` also with the users that `redjobs acl` prints: see roles.py.
 - `private_server`: one for this test alone, which may fill it up, stop it or kill it.
 - `redis`: a client of `server`. `keys`: the keys of a queue that no other test has.
 
@@ -14,13 +15,14 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from redis import Redis
 
 from redjobs import shards
 from redjobs.keys import Keys
-from tests import invariants
+from tests import invariants, roles
 from tests.servers import FAKE, Kind, Server, fake_server, real_kinds, running
 
 _numbers = itertools.count(1)
@@ -28,6 +30,7 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fakeredis: run this on fakeredis, too")
+    config.addinivalue_line("markers", "roles: run this with the users of `redjobs acl`, too")
     config.addinivalue_line("markers", "slow: runs with `-m slow`, and with $REDJOBS_SLOW_TESTS set")
     config.addinivalue_line(
         "markers", "unchecked(reason): this test may leave data that breaks the invariants"
@@ -44,8 +47,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
-        on_fake = metafunc.definition.get_closest_marker("fakeredis") is not None
-        metafunc.parametrize("kind", [*real_kinds(), *([FAKE] if on_fake else [])], ids=str)
+        kinds = list(real_kinds())
+        if metafunc.definition.get_closest_marker("roles"):
+            kinds.append(replace(kinds[0], has_roles=True))
+        if metafunc.definition.get_closest_marker("fakeredis"):
+            kinds.append(FAKE)
+        metafunc.parametrize("kind", dict.fromkeys(kinds), ids=str)
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +85,19 @@ def pool() -> Iterator[Pool]:
 @pytest.fixture
 def server(kind: Kind, pool: Pool, request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that is empty when the test begins, and consistent when it ends."""
-    shared = pool.get(kind)
+    yield from lent(pool.get(kind), request)
+
+
+def lent(shared: Server, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A shared server for one test, and what is checked after it."""
     yield shared
-    _check(shared.client(), request)
-    shared.close_clients()
+    client = shared.client()
+    try:
+        _check(client, request)
+    finally:
+        if shared.kind.has_roles:
+            roles.nothing_was_denied(client)
+        shared.close_clients()
 
 
 def _check(redis: Redis, request: pytest.FixtureRequest) -> None:

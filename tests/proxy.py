@@ -1,6 +1,6 @@
 """A network that can be told to fail: it stands between clients and a server, and knows their language.
 
-    with Proxy(server.socket, directory / "socket") as proxy:
+    with Proxy(server, directory / "socket") as proxy:
         queue = Queue(url=proxy.url)
         rule = proxy.lose_reply(script("enqueue"), times=3)
         ...
@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from redjobs.commands import SCRIPTS
+from tests.servers import Server
 from tests.waiting import wait_until
 
 T = TypeVar("T")
@@ -155,11 +156,14 @@ _Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Proxy:
-    """Listens on one unix socket, and passes on to another."""
+    """Listens on a unix socket, and passes on to a server."""
 
-    def __init__(self, upstream: Path, socket: Path) -> None:
-        self._upstream = upstream
+    def __init__(self, server: Server, socket: Path) -> None:
+        assert server.socket is not None, "fakeredis has no network"
+        self._upstream = server.socket
         self._socket = socket
+        #: What a Queue is given; others are given `as_role` of it.
+        self.url = server.url_at(socket)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._turn, name="proxy", daemon=True)
         self._listener: asyncio.Server | None = None
@@ -170,11 +174,6 @@ class Proxy:
         self.delay: Callable[[], float] | None = None
         self.chops = False
         self.healed = asyncio.Event()
-
-    @property
-    def url(self) -> str:
-        """What a Queue or a worker is given."""
-        return f"unix://{self._socket}"
 
     def __enter__(self) -> Proxy:
         self._thread.start()

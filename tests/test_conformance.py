@@ -39,6 +39,7 @@ from redjobs import (
     call,
     commands,
 )
+from redjobs.access import Role
 from redjobs.commands import Command, Finished
 from redjobs.ids import new_id
 from redjobs.jobs import Claim, JobError, append_error
@@ -89,7 +90,7 @@ def async_client(server: Server) -> redis.asyncio.Redis:
 def queue(server: Server, request: pytest.FixtureRequest) -> Iterator[Queue]:
     """A queue of either kind, with a client as a user would make it."""
     if request.param == "sync":
-        yield Queue("mail", client=server.client())
+        yield Queue("mail", client=server.client_as(Role.ADMIN))
         return
     with asyncio.Runner() as runner:
         asynchronous = AsyncQueue("mail", client=async_client(server))
@@ -101,7 +102,7 @@ class Worker:
     """Does what a worker does to one job at a time, step by step."""
 
     def __init__(self, server: Server, queue: Queue) -> None:
-        self.redis = server.client()
+        self.redis = server.client_as(Role.WORKER)
         self.queue = queue
         self.run(commands.heartbeat(queue.keys, ["w1"], 60_000, register=True))
 
@@ -541,7 +542,7 @@ def test_a_sweep_promotes_what_is_due(queue: Queue, worker: Worker) -> None:
 
 def test_the_client_underneath_is_at_hand(queue: Queue) -> None:
     if not isinstance(queue, Blocking):
-        assert queue.redis.ping()
+        assert queue.redis.time()
     assert queue.name == "mail"
     assert repr(queue) if isinstance(queue, Blocking) else repr(queue) == "<Queue mail>"
 

@@ -455,7 +455,7 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         for server in servers:
             server.client().flushall()
-        keys, made = Keys("queue", f"run-{next(_numbers)}"), list[NewJob]()
+        keys, made = Keys("queue", f"test-run-{next(_numbers)}"), list[NewJob]()
         self.machines = [Machine(Lab(server, keys), made) for server in servers]
 
     @initialize(data=st.data())

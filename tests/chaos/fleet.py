@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from redjobs.access import Role
 from redjobs.worker import WorkerOptions
 from tests.chaos.record import RECORD
+from tests.roles import as_role
 
 ROOT = Path(__file__).parents[2]
 _BIRTH_SECONDS = 5.0
@@ -29,7 +31,9 @@ class Crew:
     def __init__(self, name: str, url: str, home: Path, options: WorkerOptions, *, broken: str = "") -> None:
         self.name = name
         self.options = options
-        self._command = json.dumps({"url": url, "options": asdict(options), "broken": broken})
+        self._command = json.dumps(
+            {"url": as_role(url, Role.WORKER), "options": asdict(options), "broken": broken}
+        )
         self._log = home / f"{name}.log"
         self._record = home / "record"
         self._process: subprocess.Popen[bytes] | None = None

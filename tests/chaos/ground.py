@@ -14,7 +14,7 @@ import redis
 
 from tests import servers
 from tests.proxy import Proxy, Rule, script
-from tests.servers import Kind
+from tests.servers import Kind, Server
 
 _is_enqueue = script("enqueue")
 
@@ -22,8 +22,8 @@ _is_enqueue = script("enqueue")
 class WatchingProxy(Proxy):
     """Writes down when each job's enqueue was sent, in monotonic seconds."""
 
-    def __init__(self, upstream: Path, socket: Path) -> None:
-        super().__init__(upstream, socket)
+    def __init__(self, server: Server, socket: Path) -> None:
+        super().__init__(server, socket)
         self.sent: dict[str, list[float]] = {}
 
     def rule_for(self, what: str, words: list[bytes]) -> Rule | None:
@@ -44,8 +44,7 @@ class Ground:
         self._home = home
         self._options = ("--appendonly", "yes", "--appendfsync", fsync)
         self._server = servers.start(kind, home, *self._options)
-        assert self._server.socket is not None
-        self.proxy = WatchingProxy(self._server.socket, home / "proxy")
+        self.proxy = WatchingProxy(self._server, home / "proxy")
 
     @property
     def url(self) -> str:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from redjobs import Queue, connect
+from redjobs.access import Role
 from redjobs.settings import resolve_url
 from redjobs.worker import Worker, WorkerOptions
 from redjobs.worker.apps import import_apps
+from tests.observed import observed
+from tests.roles import as_role
 from tests.servers import Server
 
 Work = Callable[[], int]
@@ -18,7 +21,7 @@ Work = Callable[[], int]
 @pytest.fixture
 def queue(server: Server) -> Iterator[Queue]:
     """A queue on a server that is empty when the test begins."""
-    queue = Queue("default", url=server.url)
+    queue = observed(server)
     yield queue
     queue.close()
 
@@ -29,7 +32,7 @@ def work(server: Server, request: pytest.FixtureRequest) -> Work:
     import_apps([request.module.__name__])
 
     def work() -> int:
-        client = connect.connect_worker(resolve_url(server.url))
+        client = connect.connect_worker(resolve_url(as_role(server.url, Role.WORKER)))
         return Worker(client, WorkerOptions(queues=("*",), burst=True)).run()
 
     return work

@@ -18,11 +18,13 @@ from redjobs import AsyncQueue, Job, NotReplicated, Queue, ResultTimeout, State,
 from redjobs.access import ELSEWHERE, PASSWORD_MISSING, Role, commands_for, rules
 from redjobs.errors import SettingsError
 from redjobs.keys import Keys, queues_key
-from tests.accounts import NO_RIGHT, PASSWORD, Account, account, printed
+from tests.accounts import NO_RIGHT, Account, account
 from tests.cli import Cli
 from tests.lua.seeds import Lab
+from tests.roles import PASSWORD, printed
 from tests.servers import Server
 
+ROOT = Path(__file__).parents[2]
 LATER = timedelta(hours=1)
 
 
@@ -259,3 +261,18 @@ def test_an_admin_needs_each_of_its_rights_and_no_other(admin: Account, keys: Ke
             assert re.search(NO_RIGHT, failure.stderr) and "redjobs acl" in failure.stderr, failure.output
             assert "Traceback" not in failure.output
         admin.server.client().flushall()
+
+
+def test_who_sweeps_deep_needs_the_rights_that_the_docs_name_and_no_other(admin: Account, keys: Keys) -> None:
+    named = re.search(r"`(\+scan .*)`", (ROOT / "docs" / "security.md").read_text())
+    assert named is not None
+    rights = named[1].split()
+    work = Admin(admin, keys)
+    work.lab.redis.lrem(keys.ready, 1, work.ready[0])
+    for missing in rights:
+        admin.change(*(right for right in rights if right != missing), missing.replace("+", "-"))
+        assert "the server refuses" in work.run("sweep", "--deep", code=3).stderr, missing
+    admin.change(*rights)
+    told = work.run.json("sweep", "--deep", code=1)
+    assert told["strays"][keys.queue]["jobs"] == [work.ready[0]]
+    work.lab.redis.delete(keys.job(work.ready[0]))

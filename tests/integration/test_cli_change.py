@@ -22,6 +22,8 @@ from tests.cli import Cli
 from tests.lua.seeds import DAY, HOUR, NAME, Lab
 from tests.servers import Server
 
+pytestmark = pytest.mark.roles
+
 _numbers = itertools.count(1)
 
 _APP = """

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from redjobs.access import Role
 from redjobs.cli import cli
 from redjobs.connect import patience
 from redjobs.keys import Keys, queues_key
@@ -37,7 +38,7 @@ def redjobs(server: Server, keys: Keys) -> Cli:
 
 @pytest.fixture
 def queue(server: Server, keys: Keys) -> Queue:
-    return Queue(keys.queue, client=server.client(), prefix=keys.prefix)
+    return Queue(keys.queue, client=server.client_as(Role.ADMIN), prefix=keys.prefix)
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_a_worker_that_is_told_to_stop_exits_with_0(
     words = ["nohup", PROGRAM, "worker", keys.queue, "--app", "shop", "--log-format", "json"]
     with (home / "log").open("wb") as log:
         worker = subprocess.Popen(
-            [*words, "--processes", "0"], cwd=home, env=environment(server, keys), stderr=log
+            [*words, "--processes", "0"], cwd=home, env=environment(server, keys, Role.WORKER), stderr=log
         )
     try:
         wait_until(lambda: lab.redis.zcard(keys.workers), description="the worker has a lease")

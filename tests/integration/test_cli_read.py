@@ -7,13 +7,18 @@ import json
 import msgpack
 import pytest
 
+from redjobs.access import Role
 from redjobs.cli import check as check_module
 from redjobs.jobs import JobError, State, append_error
 from redjobs.keys import Keys, queues_key
+from redjobs.settings import redact
 from redjobs.snapshots import QueueStatus
 from tests.cli import Cli
 from tests.lua.seeds import DAY, HOUR, NAME, Lab
+from tests.roles import as_role
 from tests.servers import Server
+
+pytestmark = pytest.mark.roles
 
 #: Sets a terminal's title, rings, moves up a line and clears it, hides, writes from right to left.
 ESCAPES = "\x1b]0;owned\x07\x1b[1A\x1b[2K\x1b[8m\x9b31m\u202eevil\x7f\r"
@@ -326,7 +331,8 @@ def test_check_warns_of_a_queue_that_nobody_has_used(redjobs: Cli, lab: Lab) -> 
 
 def test_check_doubts_a_server_that_knows_no_queue(server: Server, keys: Keys) -> None:
     redjobs = Cli(server, keys)
-    where = f"no queue is known at {server.url} with the prefix {keys.prefix!r}"
+    url = redact(as_role(server.url, Role.ADMIN))
+    where = f"no queue is known at {url} with the prefix {keys.prefix!r}"
     told = redjobs("check", "--max-dead", "0", "--min-workers", "0")
     assert (told.stdout, told.stderr) == ("", f"warning: {where}\n")
     assert json.loads(redjobs("check", "--max-dead", "0", "--json").stdout) == {"ok": True, "violations": []}

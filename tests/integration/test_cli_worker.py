@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from redjobs.access import Role
 from redjobs.inspector import Inspector
 from redjobs.keys import Keys
 from tests.cli import PROGRAM, Cli, environment
@@ -53,7 +54,7 @@ def start(server: Server, keys: Keys, home: Path) -> Iterator[Start]:
             process = subprocess.Popen(
                 [PROGRAM, "worker", "--app", "shop", *flags],
                 cwd=home,
-                env=environment(server, keys, **env),
+                env=environment(server, keys, Role.WORKER, **env),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,

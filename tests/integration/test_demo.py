@@ -30,6 +30,7 @@ from redjobs.demo.config import QUEUE, Config, from_environ
 from redjobs.demo.users import Users, clean_address, clean_name
 from redjobs.errors import JobNotFound, SettingsError
 from redjobs.jobs import State
+from tests.observed import observed
 from tests.servers import Server
 
 ADA = "ada@example.com"
@@ -39,7 +40,7 @@ NOBODY = "redis://127.0.0.1:1/0"
 
 @pytest.fixture
 def queue(server: Server) -> Iterator[Queue]:
-    queue = Queue(QUEUE, url=server.url)
+    queue = observed(server, QUEUE)
     yield queue
     queue.close()
 

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from redjobs import commands
+from redjobs.access import Role
 from redjobs.errors import SettingsError
 from redjobs.inspector import MAX_SCAN, Inspector
 from redjobs.jobs import State
@@ -26,7 +27,7 @@ def lab(server: Server, keys: Keys) -> Lab:
 
 @pytest.fixture
 def inspector(lab: Lab) -> Inspector:
-    return Inspector(lab.redis, lab.keys.prefix)
+    return Inspector(lab.server.client_as(Role.ADMIN), lab.keys.prefix)
 
 
 def page(inspector: Inspector, lab: Lab, state: State, **options: Any) -> Page:

@@ -16,6 +16,7 @@ from redjobs.inspector import Inspector
 from redjobs.keys import Keys
 from redjobs.registry import Registry
 from tests.cli import Cli
+from tests.observed import observed
 from tests.servers import Server
 
 HOUR = timedelta(hours=1)
@@ -32,7 +33,7 @@ def send(user_id: int) -> int:
 
 @pytest.fixture
 def queue(server: Server, keys: Keys) -> Iterator[Queue]:
-    queue = Queue("mail", url=server.url, prefix=keys.prefix, shards=8)
+    queue = observed(server, "mail", prefix=keys.prefix, shards=8)
     yield queue
     queue.close()
 
@@ -173,8 +174,8 @@ def test_handlers_that_name_a_queue_enqueue_to_its_shards(
     monkeypatch.setattr(queue_module, "shared_registry", Registry())
     if first == "handler":
         handler = redjobs.job(queue="mail")(remind)
-        assert handler.queue.redis.ping()
-    queue = Queue("mail", shards=8)
+        assert handler.queue.cancel("nothing") is Verdict.NOT_FOUND
+    queue = observed(server, "mail", shards=8)
     if first == "queue":
         handler = redjobs.job(queue="mail")(remind)
     job = queue.options(key="user:7").enqueue(handler, 7)

@@ -37,9 +37,8 @@ def queue(server: Server, keys: Keys) -> Iterator[Queue]:
 @pytest.fixture
 def proxy(server: Server, redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """The server knows the script already: so the first call is the first that a rule sees."""
-    assert server.socket is not None
     redis.script_load(SCRIPTS["enqueue"].text)
-    with Proxy(server.socket, tmp_path_factory.mktemp("p") / "s") as proxy:
+    with Proxy(server, tmp_path_factory.mktemp("p") / "s") as proxy:
         yield proxy
 
 
@@ -350,7 +349,7 @@ def test_a_job_that_was_sent_again_still_waits_for_replicas(kind: Kind) -> None:
         client = replica.client()
         info: Any = lambda: client.info("replication")  # noqa: E731
         wait_until(lambda: info()["master_link_status"] == "up")
-        with Proxy(primary.socket, primary.socket.with_name("proxy")) as proxy:
+        with Proxy(primary, primary.socket.with_name("proxy")) as proxy:
             queue = Queue(url=proxy.url, wait_replicas=1)
             queue.enqueue(send, 1)
             os.kill(replica.pid, signal.SIGSTOP)

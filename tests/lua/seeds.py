@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import msgpack
 
 from redjobs import commands
+from redjobs.access import Role
 from redjobs.commands import Command, Finished
 from redjobs.ids import new_id, priority_of
 from redjobs.jobs import Claim, Job, NewJob, make_options
 from redjobs.keys import BELL
 from tests.invariants import Contents, read
+from tests.roles import caller_of
 from tests.servers import Server
 
 T = TypeVar("T")
@@ -34,12 +36,17 @@ class Lab:
     def __init__(self, server: Server, keys: Any) -> None:
         self.server = server
         self.redis: Any = server.client()
+        self._callers: dict[Role, Any] = {role: server.client_as(role) for role in Role}
         self.keys = keys
 
     def run(self, command: Command[T]) -> T:
         """Send one command, as the drivers do."""
+        return self.run_as(self._callers[caller_of(command.script)], command)
+
+    def run_as(self, client: Any, command: Command[T]) -> T:
+        """Send it with a client of somebody else's."""
         script, keys = command.script, command.keys
-        return command.parse(self.redis.eval(script.text, len(keys), *keys, *command.args))
+        return command.parse(client.eval(script.text, len(keys), *keys, *command.args))
 
     # Seeds ---------------------------------------------------------------------------------
 

@@ -64,12 +64,12 @@ class Restricted:
     def __init__(self, lab: Lab, denied: str) -> None:
         lab.redis.execute_command("ACL", "SETUSER", "restricted", "reset", "on", "nopass", "~*", "+@all")
         lab.redis.execute_command("ACL", "SETUSER", "restricted", f"-{denied.lower()}")
-        self.lab = Lab(lab.server, lab.keys)
-        self.lab.redis.execute_command("AUTH", "restricted", "")
+        self.lab = lab
+        self.client = lab.server.client(username="restricted", password="")
 
     def refuses(self, command: Any) -> bool:
         try:
-            self.lab.run(command)
+            self.lab.run_as(self.client, command)
         except ResponseError as error:
             assert re.search("permissions to run|can't run this command", str(error)), error
             return True

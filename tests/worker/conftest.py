@@ -3,7 +3,8 @@
 - `runs`: what the jobs did. `gate`: a file that a job waits for. `queue`: the queue `default`.
 - `burst`: run what is due in this process, and return. `worker`: start one in a process of its own.
 
-A module whose tests say nothing about the server replaces `server` by `valkey`, and so runs once.
+A module whose tests say nothing about the server replaces `server` by `valkey`, and so runs once; in it
+redjobs works as the users that `redjobs acl` prints (see tests/roles.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ import pytest
 import redis
 
 from redjobs import JobNotFound, Queue, connect
+from redjobs.access import Role
 from redjobs.settings import resolve_url
 from redjobs.worker import Worker, WorkerOptions
 from redjobs.worker.apps import import_apps
-from tests import invariants
-from tests.conftest import Pool
+from tests.conftest import Pool, lent
+from tests.observed import observed
 from tests.proxy import Proxy
+from tests.roles import as_role
 from tests.servers import Server, real_kinds
 from tests.worker.processes import HANDLERS, Interpreters, Nursery, WorkerProcess
 from tests.worker.runs import RUNS, Runs
@@ -57,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_of_another_server(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("kind", real_kinds()[0]) != real_kinds()[0]
+    return callspec is not None and callspec.params.get("kind", real_kinds()[0]).name != real_kinds()[0].name
 
 
 @pytest.fixture
@@ -74,29 +78,22 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def valkey(pool: Pool) -> Iterator[Server]:
-    """As `server`, and always a Valkey."""
-    shared = pool.get(real_kinds()[0])
-    yield shared
-    client = shared.client()
-    try:
-        invariants.check(client)
-    finally:
-        client.flushall()
-        shared.close_clients()
+def valkey(pool: Pool, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """As `server`, and always a Valkey that knows the roles."""
+    yield from lent(pool.get(replace(real_kinds()[0], has_roles=True)), request)
 
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
     """A network that can be told to fail, between a worker and the server."""
     assert server.socket is not None
-    with Proxy(server.socket, server.socket.with_name(f"proxy-{next(_numbers)}")) as proxy:
+    with Proxy(server, server.socket.with_name(f"proxy-{next(_numbers)}")) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def queue(server: Server) -> Iterator[Queue]:
-    queue = Queue(url=server.url)
+    queue = observed(server)
     yield queue
     queue.close()
 
@@ -107,7 +104,7 @@ def burst(server: Server, runs: Runs) -> Burst:
 
     def run(**options: Any) -> int:
         import_apps([HANDLERS])
-        client = connect.connect_worker(resolve_url(server.url))
+        client = connect.connect_worker(resolve_url(as_role(server.url, Role.WORKER)))
         return Worker(client, WorkerOptions(processes=0, **{"burst": True, **options})).run()
 
     return run
@@ -129,7 +126,7 @@ def worker(server: Server, tmp_path: Path, runs: Runs, nursery: Nursery) -> Iter
     with contextlib.ExitStack() as stack:
 
         def start(*, fresh: bool = False, **options: Any) -> WorkerProcess:
-            url = options.pop("url", server.url)
+            url = as_role(options.pop("url", server.url), Role.WORKER)
             starter = Interpreters() if fresh else nursery
             process = WorkerProcess(starter, url, tmp_path, runs, **options)
             stack.callback(process.destroy)

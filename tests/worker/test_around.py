@@ -20,12 +20,15 @@ import pytest
 
 import redjobs
 from redjobs import CurrentJob, JobError, Queue
+from redjobs.access import Role
 from redjobs.inspector import Inspector
 from redjobs.registry import registry
+from redjobs.settings import redact
 from redjobs.worker import deferred, settle, work
 from redjobs.worker.health import serve_health
 from tests.cli import Cli
 from tests.proxy import Proxy
+from tests.roles import as_role
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -306,7 +309,7 @@ def test_a_worker_may_open_as_many_files_as_the_system_lets_it(
 ) -> None:
     """It has a connection for each queue, and shells often start with few files."""
     few = Interpreters("sh", "-c", 'ulimit -Sn 100; ulimit -Hn 500; exec "$@"', "sh")
-    process = WorkerProcess(few, server.url, tmp_path, runs, processes=processes)
+    process = WorkerProcess(few, as_role(server.url, Role.WORKER), tmp_path, runs, processes=processes)
     try:
         queue.enqueue(handlers.count_files)
         runs.wait("end", "500")
@@ -439,6 +442,5 @@ def test_a_handler_knows_when_its_job_was_enqueued_and_has_a_logger_for_it(
 
 def test_the_first_line_says_what_works_where(worker: Start, server: Server) -> None:
     process = worker(processes=2, threads=3, queues=("critical", "default"))
-    process.says(
-        f"redjobs {redjobs.__version__} on {server.url}", "critical default", "2 processes", "3 threads"
-    )
+    url = redact(as_role(server.url, Role.WORKER))
+    process.says(f"redjobs {redjobs.__version__} on {url}", "critical default", "2 processes", "3 threads")

@@ -185,7 +185,7 @@ def test_a_suspect_does_not_keep_a_child_waiting_that_is_busy_for_long(
 def test_children_that_die_at_their_start_end_the_worker(queue: Queue, worker: Start, tmp_path: Path) -> None:
     (tmp_path / "dies_at_import.py").write_text("import os\nos._exit(7)\n")
     process = worker(fresh=True, processes=1, apps=("dies_at_import",), cwd=tmp_path)
-    assert process.wait() == 1
+    assert process.wait(30) == 1
     assert process.count("died", "exited with code 7") == 3
     assert process.count("stops: 3 children in a row died at their start") == 1
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from redjobs import Queue, connect
+from redjobs.access import Role
 from redjobs.ids import is_id
 from redjobs.settings import resolve_url
 from redjobs.worker import startup
 from tests import invariants
+from tests.roles import as_role
 from tests.servers import Server
 from tests.worker import handlers
 from tests.worker.conftest import Start
@@ -88,7 +90,7 @@ def test_a_server_that_is_too_old_is_warned_of(
     server: Server, runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(startup, "_OLDEST", (99, 0))
-    with contextlib.closing(connect.connect_worker(resolve_url(server.url))) as client:
+    with contextlib.closing(connect.connect_worker(resolve_url(as_role(server.url, Role.WORKER)))) as client:
         startup.check_server(client)
     (warning,) = [said for said in caplog.messages if "too old" in said]
     assert re.match(r"(Valkey|Redis) \d+\.\d+\.\d+ is too old", warning)

@@ -17,8 +17,11 @@ from pathlib import Path
 import pytest
 
 from redjobs import Queue
+from redjobs.access import Role
 from tests.cli import environment
+from tests.observed import observed
 from tests.ports import free_port
+from tests.roles import as_role
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -46,7 +49,9 @@ def can_contain() -> bool:
 def contained(server: Server, tmp_path: Path, runs: Runs) -> Iterator[WorkerProcess]:
     if not can_contain():
         pytest.skip("this user may not make namespaces of processes")
-    process = WorkerProcess(Interpreters(*CONTAIN), server.url, tmp_path, runs, processes=1)
+    process = WorkerProcess(
+        Interpreters(*CONTAIN), as_role(server.url, Role.WORKER), tmp_path, runs, processes=1
+    )
     yield process
     print(process.log)
     process.destroy()
@@ -102,6 +107,7 @@ def test_honcho_starts_what_the_procfile_says_and_stops_it_cleanly(server: Serve
     port = free_port()
     env = environment(
         server,
+        role=Role.WORKER,
         PORT=str(port),
         DEMO_DATA=str(tmp_path),
         DEMO_SINK_PORT=str(free_port()),
@@ -119,7 +125,7 @@ def test_honcho_starts_what_the_procfile_says_and_stops_it_cleanly(server: Serve
             stderr=out,
             start_new_session=True,
         )
-    queue = Queue("demo", url=server.url)
+    queue = observed(server, "demo")
     try:
         wait_until(lambda: answers(port), 30, "the page answers")
         wait_until(lambda: queue.redis.zcard(queue.keys.workers) > 0, 30, "the worker is at work")

@@ -12,6 +12,7 @@ import pytest
 from redjobs import Queue, State
 from redjobs.keys import Keys
 from tests.cli import Cli
+from tests.observed import observed
 from tests.servers import Server
 from tests.worker.conftest import Burst
 from tests.worker.golden import jobs
@@ -49,7 +50,7 @@ def golden(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def sharded(server: Server) -> Queue:
-    return Queue("sharded", url=server.url, shards=2)
+    return observed(server, "sharded", shards=2)
 
 
 def test_what_is_written_is_what_the_newest_file_says(server: Server) -> None:

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from redjobs import EnqueueUnknown, Queue, State, call, commands, connect
+from redjobs.access import Role
 from redjobs.connect import patience
 from redjobs.settings import resolve_url
 from redjobs.worker.link import Link
 from tests.proxy import Proxy, command, script
+from tests.roles import as_role
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -102,7 +104,7 @@ def test_so_does_a_command_that_never_arrived(
 
 
 def test_while_the_server_works_the_worker_does_too(queue: Queue, proxy: Proxy) -> None:
-    client = connect.connect_worker(resolve_url(proxy.url))
+    client = connect.connect_worker(resolve_url(as_role(proxy.url, Role.WORKER)))
     link = Link(client)
     rule = proxy.hold_reply(script("take"))
 
@@ -300,7 +302,7 @@ def test_an_enqueue_whose_reply_was_lost_is_one_job(server: Server, proxy: Proxy
     rule = proxy.lose_reply(script("enqueue"), times=times)
     job = queue.enqueue(handlers.record)
     assert rule.used == times
-    assert queue.redis.lrange(queue.keys.ready, 0, -1) == [job.id.encode()]
+    assert server.client().lrange(queue.keys.ready, 0, -1) == [job.id.encode()]
     queue.close()
 
 
@@ -313,7 +315,7 @@ def test_of_many_that_are_under_way_none_is_lost_and_none_is_twice(
     rule = proxy.lose_reply(script("enqueue"), times=2, skip=skip)
     jobs = queue.enqueue_many(call(handlers.record, str(number)) for number in range(2_500))
     assert rule.used == 2
-    waiting: Any = queue.redis.lrange(queue.keys.ready, 0, -1)
+    waiting: Any = server.client().lrange(queue.keys.ready, 0, -1)
     assert waiting[::-1] == [job.id.encode() for job in jobs]
     queue.close()
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from redjobs import JobNotFound, Queue, State, call
+from redjobs.access import Role
 from redjobs.commands import SCRIPTS
+from tests.roles import as_role
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -198,7 +200,7 @@ def test_a_unique_key_is_free_once_its_job_is_done(queue: Queue, burst: Burst, r
 
 
 def test_a_job_may_enqueue_jobs(queue: Queue, burst: Burst, runs: Runs, server: Server) -> None:
-    queue.enqueue(handlers.enqueue_more, server.url, 3)
+    queue.enqueue(handlers.enqueue_more, as_role(server.url, Role.WORKER), 3)
     burst()
     assert runs.texts() == ["3", "2", "1", "0"]
 

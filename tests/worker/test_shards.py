@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from redjobs import Queue, call
+from tests.observed import observed
 from tests.servers import Server
 from tests.worker import handlers
 from tests.worker.conftest import Burst, Start
@@ -20,7 +21,7 @@ def server(valkey: Server) -> Server:
 
 @pytest.fixture
 def sharded(server: Server) -> Iterator[Queue]:
-    queue = Queue("mail", url=server.url, shards=8)
+    queue = observed(server, "mail", shards=8)
     yield queue
     queue.close()
 

@@ -626,7 +626,7 @@ def test_a_child_that_hangs_in_its_import_is_replaced_after_a_while(
     (tmp_path / "hangs_once.py").write_text(HANGS_ONCE.format(str(gate)))
     apps, shorter = ("hangs_once", HANDLERS), {"redjobs.worker.brood.HANG_SECONDS": 8.0}
     process = worker(fresh=True, processes=1, preload=preload, apps=apps, cwd=tmp_path, constants=shorter)
-    process.says("died: killed by", "it had not begun its work in 8 s")
+    process.says("died: killed by", "it had not begun its work in 8 s", timeout=20)
     queue.enqueue(handlers.record, "after")
     runs.wait("end", "after")
     assert process.stop() == 0
@@ -651,7 +651,7 @@ def test_children_of_one_fork_server_that_hangs_count_as_one_that_died_at_its_st
     (tmp_path / "hangs_once.py").write_text(HANGS_ONCE.format(str(gate)))
     apps, shorter = ("hangs_once", HANDLERS), {"redjobs.worker.brood.HANG_SECONDS": 8.0}
     process = worker(fresh=True, processes=3, preload=True, apps=apps, cwd=tmp_path, constants=shorter)
-    process.says("the fork server died: killed by SIGABRT")
+    process.says("the fork server died: killed by SIGABRT", timeout=20)
     assert process.count("hangs_once.py", "line 6 in <module>") == 1, "where it hangs"
     queue.enqueue(handlers.record, "after")
     runs.wait("end", "after")

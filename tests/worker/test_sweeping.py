@@ -11,6 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from redjobs import Queue, State, call
+from redjobs.access import Role
 from redjobs.commands import BATCH
 from redjobs.sweeper import SweepPolicy, SweepResult, sweep_once
 from tests.lua.seeds import Lab
@@ -109,7 +110,7 @@ def test_sweepers_that_come_together_move_each_job_once(queue: Queue, lab: Lab, 
     together = threading.Barrier(8)
 
     def sweep() -> None:
-        own = Queue(client=server.client())
+        own = Queue(client=server.client_as(Role.WORKER))
         together.wait()
         results.append(own.sweep())
 

@@ -16,7 +16,7 @@ from unittest import mock
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from redjobs import Bury, Queue, Snooze, commands
+from redjobs import Bury, Snooze, commands
 from redjobs.jobs import Job, JobError
 from redjobs.registry import registry
 from redjobs.retry import Completed, Failed, Outcome, Unknown, decide
@@ -24,6 +24,7 @@ from redjobs.version import __version__
 from redjobs.worker.settle import settle
 from redjobs.worker.work import prepare
 from tests.lua.seeds import Lab
+from tests.observed import observed
 from tests.servers import Server, real_kinds, running
 from tests.worker.golden import jobs
 from tests.worker.golden.data import FILES, dump, listing, now_ms, reading, text_of
@@ -46,8 +47,8 @@ class _NoJitter(random.Random):
 
 class _Writer:
     def __init__(self, server: Server) -> None:
-        self.queue = Queue(url=server.url)
-        self.sharded = Queue("sharded", url=server.url, shards=2)
+        self.queue = observed(server)
+        self.sharded = observed(server, "sharded", shards=2)
         self.lab = Lab(server, self.queue.keys)
 
     def job(self, name: str, enqueue: Callable[..., Job], *args: Any, **kwargs: Any) -> str:
