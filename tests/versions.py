@@ -145,7 +145,7 @@ def test(wanted: Combination, parts: list[str]) -> Result:
     last = done.stdout.strip().rpartition("\n")[2]
     version = re.search(r"v=([0-9.]+)", told)
     product = "Valkey" if "valkey" in told.lower() else "Redis"
-    spoken = wanted.resp or ("2" if redis_py < "8" else "3")
+    spoken = wanted.resp or ("2" if int(redis_py.partition(".")[0]) < 8 else "3")
     cells = (
         wanted.name,
         run([str(python), "-c", "import platform; print(platform.python_version())"]),

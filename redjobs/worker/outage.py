@@ -45,7 +45,7 @@ class Outage:
                 text = "no connection to the server: %s; trying again until that changes"
                 logger.log(self._level, text, reason_of(error))
             else:
-                logger.log(self._level, "the server is gone (%s); waiting for it", type(error).__name__)
+                logger.log(self._level, "the server is gone (%s); waiting for it", reason_of(error))
         self._insist(error)
         return self._pause("")
 

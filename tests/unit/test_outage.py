@@ -68,4 +68,4 @@ def test_who_says_it_at_once_says_it_once(clock: Clock, caplog: pytest.LogCaptur
     for _ in range(30):
         outage.lost(FULL)
         clock.now += 1.0
-    assert caplog.messages == ["the server is gone (ConnectionError); waiting for it"]
+    assert caplog.messages == [f"the server is gone ({FULL}); waiting for it"]
