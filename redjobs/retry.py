@@ -29,9 +29,9 @@ MOST_SECONDS = 30 * 86_400
 MAX_CRASHES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Completed:
-    """The handler returned."""
+    """The handler returned. Not frozen: it is made for nearly every job."""
 
     result: object = None
 

@@ -12,10 +12,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import hiredis
 import redis
 from redis.exceptions import ResponseError
 
 Words = Sequence[bytes | str | int | float]
+
+#: Its stub knows commands of one word only.
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 
 # redis-py before 5.3 wants to hear what a connection is for, and warns whoever says so from then on.
@@ -57,7 +61,7 @@ def exchange_on(
     `meanwhile` is called once the commands are sent, before the replies are waited for; with each attempt.
     """
     try:
-        packed = _packed(connection, calls)
+        packed = _packed(calls)
 
         def attempt() -> list[Any]:
             connection.send_packed_command(packed)
@@ -75,10 +79,9 @@ def exchange_on(
     return replies
 
 
-def _packed(connection: Any, calls: Sequence[Words]) -> Any:
-    if len(calls) == 1:
-        return connection.pack_command(*calls[0])
-    return connection.pack_commands(calls)
+def _packed(calls: Sequence[Words]) -> list[bytes]:
+    """What is sent. redis-py packs with hiredis, too, and looks at each word before, which costs as much."""
+    return [b"".join([_pack(tuple(call)) for call in calls])]
 
 
 def _read(connection: Any) -> Any:
@@ -127,7 +130,7 @@ class Stream:
 
     def send(self, words: Words) -> None:
         """Send one command. Raises redis-py's errors as `exchange` does."""
-        self._unanswered.append(self._connection.pack_command(*words))
+        self._unanswered.append(_packed([words]))
         self._try(self._send)
 
     def read(self) -> Any:
@@ -164,7 +167,7 @@ async def exchange_async(pool: Any, calls: Sequence[Words]) -> list[Any]:
     """`exchange` for coroutines."""
     connection = await pool.get_connection(*_TOLD)
     try:
-        packed = _packed(connection, calls)
+        packed = _packed(calls)
 
         async def attempt() -> list[Any]:
             await connection.send_packed_command(packed)
@@ -215,7 +218,7 @@ class AsyncStream:
 
     async def send(self, words: Words) -> None:
         """As `Stream.send`."""
-        self._unanswered.append(self._connection.pack_command(*words))
+        self._unanswered.append(_packed([words]))
         await self._try(self._send)
 
     async def read(self) -> Any:

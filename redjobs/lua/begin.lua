@@ -8,7 +8,7 @@
 -- ARGV[3] solo        int   crashes from which on a job waits, for it is to be begun alone; 0: it is alone
 -- ARGV[4...] id       str   the ids, in the order of the hashes
 -- REPLY   {word, now_ms, {entry, ...}}  words: begun lapsed; entry: {field, value, ...} or missing strange wait
--- COST    O(ids + length of processing)
+-- COST    O(ids), if they were taken last; else O(ids + length of processing)
 -- BUILDS  no keys
 local processing, workers = KEYS[1], KEYS[2]
 local worker, token, solo = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -17,7 +17,17 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if not redis.call('ZSCORE', workers, worker) then return {'lapsed', now_ms, {}} end
 local mine = {}
-for _, id in ipairs(redis.call('LRANGE', processing, 0, -1)) do mine[id] = true end
+local function know(last)
+  for _, id in ipairs(redis.call('LRANGE', processing, 0, last)) do mine[id] = true end
+end
+-- What was taken last stands first, and nearly always it is just what is to be begun.
+know(#ARGV - 4)
+for a = 4, #ARGV do
+  if not mine[ARGV[a]] then
+    know(-1)
+    break
+  end
+end
 local entries, begun = {}, {}
 for a = 4, #ARGV do
   local id, entry = ARGV[a], 'strange'
@@ -41,9 +51,10 @@ for a = 4, #ARGV do
       entry = 'wait'
     else
       mine[id] = nil
-      begun[#begun + 1] = {KEYS[a - 1], attempt + 1}
+      local next_attempt = tostring(attempt + 1)
+      begun[#begun + 1] = {KEYS[a - 1], next_attempt}
       entry[#entry + 1] = 'attempt'
-      entry[#entry + 1] = tostring(attempt + 1)
+      entry[#entry + 1] = next_attempt
     end
   end
   entries[#entries + 1] = entry
@@ -53,7 +64,9 @@ redis.call('LREM', processing, 0, '')
 for a = 4, #ARGV do
   if entries[a - 3] == 'missing' then redis.call('LREM', processing, -1, ARGV[a]) end
 end
+-- Texts: the server makes them of numbers slowly, and anew for each job.
+local started_at = string.format('%d', now_ms)
 for _, job in ipairs(begun) do
-  redis.call('HSET', job[1], 'worker', worker, 'token', token, 'started_at', now_ms, 'attempt', job[2])
+  redis.call('HSET', job[1], 'worker', worker, 'token', token, 'started_at', started_at, 'attempt', job[2])
 end
 return {'begun', now_ms, entries}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -13,6 +14,10 @@ from redjobs.registry import Registry
 from redjobs.registry import registry as shared_registry
 from redjobs.worker.watch import last_change
 
+#: After so many new objects garbage is looked for. Those of the jobs in hand alone are some thousands, and at
+#: Python's 700 they are looked at again and again, in vain: a tenth of what a short job takes.
+_YOUNG_OBJECTS = 5_000
+
 #: Unix time; a fork server's children have its.
 _import_began = [float("inf")]
 
@@ -23,6 +28,8 @@ def import_apps(apps: Sequence[str], registry: Registry = shared_registry) -> No
     Raises SettingsError where one is not found; an error inside of one passes through.
     """
     _import_began[0] = time.time()
+    if 0 < gc.get_threshold()[0] < _YOUNG_OBJECTS:
+        gc.set_threshold(_YOUNG_OBJECTS)  # the apps may know better: so it is before them
     here = os.getcwd()  # noqa: PTH109 - as `python -m` does it
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -44,7 +44,7 @@ class EventLoop(Station):
         self._looked_at = 0.0
         #: When those ended that ended lately. Only its length and its ends are looked at: any thread may.
         self._ends: deque[float] = deque(maxlen=BATCHES * BATCH)
-        self._context = around.context.result()
+        self._contexts = around.contexts.result()
         self._loop = _new_event_loop()
         threading.Thread(target=self._turn, name="redjobs-loop", daemon=True).start()
 
@@ -87,7 +87,7 @@ class EventLoop(Station):
                 self._fresh[work.key] = work
             number = self._free_slots.pop()
             # Of its own: this one is that of the job which has just left its slot.
-            context = self._context.copy()
+            context = self._contexts.new()
             self._tasks[work.key] = self._loop.create_task(self._run(work, number), context=context)
 
     @property

@@ -136,15 +136,16 @@ def counted(number: int, what: str) -> str:
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
     """The lines in pieces that a pipe takes whole: processes that share one never cut each other's lines."""
-    piece, size = "", 0
+    piece: list[str] = []
+    left = select.PIPE_BUF
     for line in lines:
-        length = len(line.encode("utf-8", "replace")) + 1
-        if piece and size + length > select.PIPE_BUF:
-            yield piece
-            piece, size = "", 0
-        piece += line + "\n"
-        size += length
-    yield piece
+        size = 1 + (len(line) if line.isascii() else len(line.encode("utf-8", "replace")))
+        if piece and size > left:
+            yield "\n".join([*piece, ""])
+            piece, left = [], select.PIPE_BUF
+        piece.append(line)
+        left -= size
+    yield "\n".join([*piece, ""])
 
 
 def sole_console(logger: logging.Logger) -> Console | None:

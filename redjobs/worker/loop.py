@@ -37,6 +37,8 @@ logger = logging.getLogger("redjobs.worker")
 _CLEANUP_SECONDS = 1.0
 #: So long the interpreter is left to the thread that was given a lone job, which has to wake up first.
 _YIELD_SECONDS = 50e-6
+#: Decisions after which a job may be due again.
+_GOES_BACK = (GiveBack, RunAgain)
 
 
 class ClaimLoop:
@@ -197,7 +199,7 @@ class ClaimLoop:
         self._resent -= over
         lane.begun -= over
         # What goes back may be due at once.
-        if any(isinstance(work.decision, GiveBack | RunAgain) for work in settlement.works):
+        if any(isinstance(work.decision, _GOES_BACK) for work in settlement.works):
             lane.open = self._went_back = True
         self._unsettled = [work for work in self._unsettled if work.key not in over]
         done = [work for work in settlement.works if work not in lost] if lost else settlement.works

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +19,29 @@ BATCHES = 3
 LONG_SECONDS = 0.02
 
 
+class Contexts:
+    """The contexts in which jobs run: copies of one, so that what a job sets holds in no other one."""
+
+    def __init__(self, original: Context) -> None:
+        self._original = original
+        # What stands in a context is shared by its copies, and decimal's settings are changed in place. Where
+        # there are none yet, each copy makes its own when it calculates.
+        probe = original.copy()
+        probe.run(decimal.getcontext)
+        self._has_decimals = len(probe) == len(original)
+
+    def new(self) -> Context:
+        """For one job."""
+        context = self._original.copy()
+        if self._has_decimals:
+            context.run(_copy_decimals)
+        return context
+
+
+def _copy_decimals() -> None:
+    decimal.setcontext(decimal.getcontext().copy())
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all stations of a process share."""
@@ -27,9 +51,9 @@ class Surroundings:
     hooks: Hooks
     #: Where a supervisor sees what runs.
     slots: Slots | None = None
-    #: The main thread's context as the app's modules and its `worker_start` have left it, once they are
-    #: over. Each job runs in a copy of its own: what it sets holds in no other one.
-    context: Future[Context] = field(default_factory=Future)
+    #: Copies of the main thread's context as the app's modules and its `worker_start` have left it, once
+    #: they are over.
+    contexts: Future[Contexts] = field(default_factory=Future)
     #: Works that are over.
     done: deque[Work] = field(default_factory=deque)
 

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from redjobs.commands import BATCH
-from redjobs.worker.station import BATCHES, LONG_SECONDS, Station, Surroundings
+from redjobs.worker.station import BATCHES, LONG_SECONDS, Contexts, Station, Surroundings
 from redjobs.worker.work import Work, execute, failed, if_killed
 
 #: What is held can be started within this time, by the durations seen lately.
@@ -69,7 +69,7 @@ class Threaded(Station):
 
     def _serve(self, begins: Callable[[Work | None], None], number: int) -> None:
         line, active, around = self._line, self.active, self.around
-        slots, hooks, context = around.slots, around.hooks, around.context.result()
+        slots, hooks, contexts = around.slots, around.hooks, around.contexts.result()
         while (work := line.get()) is not None:
             try:
                 begins(work)
@@ -77,7 +77,7 @@ class Threaded(Station):
                     slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
                 if work.handler is not None:
                     call = partial(work.handler.fn, *work.args, **work.kwargs)
-                    context.copy().run(execute, work, call, hooks)
+                    contexts.new().run(execute, work, call, hooks)
             except BaseException as late:  # noqa: BLE001 - an interrupt that came just behind the handler
                 work.outcome = work.outcome or failed(work, late)
             self._ends(begins)
@@ -119,7 +119,7 @@ class MainThread(Threaded):
     def serve(self) -> None:
         """Run works until `stop`. Called in the main thread."""
         before = signal.signal(signal.SIGALRM, self._alarm)
-        self.around.context.set_result(contextvars.copy_context())
+        self.around.contexts.set_result(Contexts(contextvars.copy_context()))
         try:
             self._serve(self._begins, 0)
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -164,7 +163,7 @@ def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
     Called in a context that is this job's alone: nothing that is set there need be taken back.
     SystemExit, KeyboardInterrupt and their like are a job's failure too: a job does not end a worker.
     """
-    _enter(work)
+    current.set(work)
     work.started_at = time.monotonic()
     try:
         if hooks.has("run"):
@@ -176,12 +175,6 @@ def execute(work: Work, call: Callable[[], object], hooks: Hooks) -> None:
         work.outcome = failed(work, exception)
     finally:
         work.finished_at = time.monotonic()
-
-
-def _enter(work: Work) -> None:
-    """Begin a job's own context. What stands in it is shared with others, unless it is copied as well."""
-    current.set(work)
-    decimal.setcontext(decimal.getcontext().copy())
 
 
 def _plain(result: object) -> object:
@@ -197,7 +190,7 @@ def _plain(result: object) -> object:
 
 async def execute_async(work: Work, call: Awaitable[object], hooks: Hooks) -> None:
     """As `execute`, for a coroutine."""
-    _enter(work)
+    current.set(work)
     work.started_at = time.monotonic()
     try:
         if hooks.has("run"):

@@ -50,6 +50,13 @@ def test_a_batch_comes_back_in_its_order(lab: Lab) -> None:
     assert [claim.id for claim in begin(lab, ids).claims] == ids
 
 
+def test_what_was_taken_earlier_may_be_begun_later(lab: Lab) -> None:
+    ids = lab.taken("w1", 30)
+    begun = begin(lab, [ids[-1], ids[0], ids[15]])
+    assert [claim.id for claim in begun.claims] == [ids[-1], ids[0], ids[15]]
+    assert begun.strange == []
+
+
 def test_a_worker_without_a_lease_starts_nothing(lab: Lab) -> None:
     (job,) = lab.taken("w1")
     lab.lose("w1")

@@ -30,6 +30,21 @@ def test_a_batch_is_done_in_one_call(lab: Lab) -> None:
     assert lab.count("completed") == 99
 
 
+def test_a_batch_may_be_done_in_any_order(lab: Lab) -> None:
+    first, *others, last = lab.begun("w1", 10)
+    assert complete(lab, *map(Finished, reversed(others))) == []
+    assert lab.processing("w1") == [first, last]
+    assert complete(lab, Finished(last), Finished(first)) == []
+    assert lab.processing("w1") == []
+    assert lab.count("completed") == 10
+
+
+def test_nothing_is_done(lab: Lab) -> None:
+    (job,) = lab.begun("w1")
+    assert complete(lab) == []
+    assert lab.processing("w1") == [job]
+
+
 def test_a_result_is_kept_for_its_time(lab: Lab) -> None:
     (job,) = lab.begun("w1")
     before = lab.now_ms()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -192,6 +193,18 @@ def test_begin_reads_whole_jobs_and_tells_apart_why_others_did_not_start() -> No
     assert begun.claims == [replace(claim(ids[0]), enqueued_at_ms=NOW - 5, run_at_ms=NOW - 5)]
     assert (begun.missing, begun.strange, begun.wait) == ([ids[1]], [ids[2]], [ids[3]])
     assert commands.begin(KEYS, W, "t1", ids).parse([b"lapsed", NOW, []]).lapsed
+
+
+@pytest.mark.parametrize("attempt", [b"1", b"none"])
+def test_begin_reads_the_fields_of_a_job_in_any_order(attempt: bytes) -> None:
+    pairs = [(b"name", b"a:b\xff"), (b"enqueued_at", b"5"), (b"args", b"\x92\x90\x80"), (b"attempt", attempt)]
+    (usual,), (other,) = (
+        commands.begin(KEYS, W, "t1", [PLAIN]).parse([b"begun", NOW, [[*chain.from_iterable(some)]]]).claims
+        for some in (pairs, pairs[::-1])
+    )
+    assert usual == other
+    assert (usual.name, usual.payload, usual.attempt) == ("a:b\ufffd", b"\x92\x90\x80", 1)
+    assert (usual.enqueued_at_ms, usual.run_at_ms, usual.started_at_ms) == (5, 5, NOW)
 
 
 def test_begin_reads_every_field_of_a_job() -> None:
