@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -13,13 +11,11 @@ from click.core import ParameterSource
 
 from redjobs.cli.apps import app_errors
 from redjobs.cli.common import Target, connected
-from redjobs.cli.failures import Unusable
 from redjobs.cli.params import DURATION, SIZE, pool, queues_and_weights, words
 from redjobs.errors import SettingsError
 from redjobs.ids import check_name
 from redjobs.sweeper import SweepPolicy
 from redjobs.worker import WorkerOptions
-from redjobs.worker.health import serve_health
 from redjobs.worker.main import start
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -190,24 +186,11 @@ def command(ctx: click.Context, target: Target, /, log_level: str, log_format: s
         )
     options = options_from(_spoken(ctx, flags), target.prefix)
     colour = False if os.environ.get("NO_COLOR") else None
-    with app_errors(), _health_errors(options):
+    with app_errors():
         code = start(
             target.server, options, {"level": log_level.upper(), "fmt": log_format, "colour": colour}
         )
     ctx.exit(code)
-
-
-@contextlib.contextmanager
-def _health_errors(options: WorkerOptions) -> Iterator[None]:
-    """An error of the port for health checks is a mistake in the command line."""
-    try:
-        yield
-    except OSError as error:
-        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-        if not any(frame.f_code is serve_health.__code__ for frame in frames):
-            raise
-        where = f"{options.health_host}:{options.health_port}"
-        raise Unusable(f"health checks cannot be answered on {where}: {error.strerror or error}") from error
 
 
 def _spoken(ctx: click.Context, flags: dict[str, Any]) -> dict[str, Any]:

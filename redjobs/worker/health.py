@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from redjobs.errors import SettingsError
 from redjobs.worker.brood import START_SECONDS, Child
 from redjobs.worker.options import WorkerOptions
 
@@ -66,10 +67,14 @@ class Health:
         self._server: ThreadingHTTPServer | None = None
 
     def serve(self) -> None:
-        """Answer checks from now on, if that is wanted. Raises OSError where the port is taken."""
+        """Answer checks from now on, if that is wanted. Raises SettingsError where the port cannot be had."""
         if self._options.health_port is not None:
             host, port = self._options.health_host, self._options.health_port
-            self._server = serve_health(host, port, lambda: self._judged)
+            try:
+                self._server = serve_health(host, port, lambda: self._judged)
+            except OSError as error:
+                why = error.strerror or error
+                raise SettingsError(f"health checks cannot be answered on {host}:{port}: {why}") from error
             logger.info("health checks on http://%s:%d/", *self._server.server_address[:2])
 
     def judge(self, children: Sequence[Child], *, server: str, stopping: bool) -> None:
