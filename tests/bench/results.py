@@ -96,7 +96,10 @@ class Results:
 
 
 def load(paths: Iterable[Path]) -> Results:
-    """The results of one run; of several, those of a later one replace a case of an earlier one."""
+    """The results of one run, or of several: those of the same scale are rounds of one run.
+
+    Of another scale, a later one replaces a case of an earlier one.
+    """
     merged: Results | None = None
     for path in paths:
         told = json.loads(path.read_text())
@@ -105,9 +108,19 @@ def load(paths: Iterable[Path]) -> Results:
         if merged is None:
             merged = found
             continue
-        anew = {sample.case for sample in samples}
+        again = found.about["scale"] == merged.about["scale"]
+        anew = set() if again else {sample.case for sample in samples}
         merged.samples = [sample for sample in merged.samples if sample.case not in anew] + samples
+        if again:
+            merged.about |= _both(merged.about, found.about)
         merged.versions |= found.versions
         merged.settings |= found.settings
     assert merged is not None
     return merged
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What is said of two runs as of one."""
+    said = {name: " and ".join(dict.fromkeys((one[name], other[name]))) for name in ("date", "commit")}
+    rounds = {who: count + other["rounds"].get(who, 0) for who, count in one["rounds"].items()}
+    return said | {"seconds": one["seconds"] + other["seconds"], "rounds": rounds}
