@@ -65,6 +65,9 @@ class AsyncDriver(BaseDriver):
                 (outcome,) = await self._at(str(words[1]))._call([words])
             except (*LOST, ServerUnavailable) as error:
                 outcome = error
+            except BaseException:  # an interrupt, or a task that is cancelled
+                self._unsaid(shards)
+                raise
             self._heed(shards, outcome, before=before)
 
     async def enqueue(self, shards: Shards, job: NewJob) -> Job:

@@ -173,8 +173,7 @@ class BaseDriver:
                 self._announced.update(dict.fromkeys(shards.names, math.inf))
             return
         if before:
-            for name in shards.names:
-                self._announced.pop(name, None)
+            self._unsaid(shards)
             raise self._undone(outcome)
         logger.warning(
             "could not say that queue %s is in use, to workers that serve patterns and to the CLI: %s;"
@@ -183,6 +182,11 @@ class BaseDriver:
             outcome,
             _KNOWN_S,
         )
+
+    def _unsaid(self, shards: Shards) -> None:
+        """It was not announced after all: whoever enqueues next does it."""
+        for name in shards.names:
+            self._announced.pop(name, None)
 
     def _undone(self, error: Exception) -> Exception:
         """What to raise where nothing is sent any more: without a reply, nothing was enqueued."""
@@ -246,6 +250,9 @@ class Driver(BaseDriver):
                 (outcome,) = self._at(str(words[1]))._call([words])
             except (*LOST, ServerUnavailable) as error:
                 outcome = error
+            except BaseException:  # an interrupt, or a task that is cancelled
+                self._unsaid(shards)
+                raise
             self._heed(shards, outcome, before=before)
 
     def enqueue(self, shards: Shards, job: NewJob) -> Job:

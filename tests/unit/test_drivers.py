@@ -192,6 +192,24 @@ def test_a_name_that_cannot_be_announced_again_makes_no_accepted_job_a_refused_o
     assert len(run(queue.enqueue_many([call(send, 1)]))) == 1
 
 
+def test_whoever_is_interrupted_while_it_announces_has_not_done_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, client = make(1, READY)
+    answer, interrupts = client.answer, [KeyboardInterrupt()]
+
+    def interrupted(*call: Any) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return answer(*call)
+
+    monkeypatch.setattr(client, "answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        enqueue(queue)
+    enqueue(queue)
+    assert client.names == ["sadd", "evalsha"]
+
+
 def test_the_node_that_has_the_names_holds_no_other_one_up(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
