@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -29,6 +30,9 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a script, and whoever is started from here would ignore Ctrl-C, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "fakeredis: run this on fakeredis, too")
     config.addinivalue_line("markers", "roles: run this with the users of `redjobs acl`, too")
     config.addinivalue_line("markers", "slow: runs with `-m slow`, and with $REDJOBS_SLOW_TESTS set")

@@ -11,6 +11,7 @@ import pytest
 
 from redjobs import Queue, State
 from redjobs.keys import Keys
+from redjobs.registry import registry
 from tests.cli import Cli
 from tests.observed import observed
 from tests.servers import Server
@@ -43,7 +44,8 @@ def server(valkey: Server) -> Server:
 
 @pytest.fixture(params=files(), ids=lambda path: path.stem)
 def golden(request: pytest.FixtureRequest) -> Any:
-    """Each of the files."""
+    """Each of the files. Who reads it has the jobs' module imported, as a worker has with `--app`."""
+    registry.add_module(jobs)
     path: Path = request.param
     return json.loads(path.read_text())
 
