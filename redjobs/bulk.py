@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,26 +26,27 @@ PAGE = 500
 Verb = Callable[[Keys, str], Flow[Verdict]]
 
 
-# What each of these has done is counted as it goes on, for whoever is interrupted.
+# What each of these has done is counted as it goes on, for whoever is interrupted; and after each page it
+# says how many jobs it has looked at, for whoever waits.
 
 
 def requeue_dead(
     inspector: Inspector, queue: Queue, verdicts: Counter[Verdict], name: str | None = None
-) -> None:
+) -> Iterator[int]:
     """Another life for all jobs that are dead now, or for those of one name. O(dead) in all."""
-    _all_dead(inspector, queue, flows.requeue, verdicts, name)
+    return _all_dead(inspector, queue, flows.requeue, verdicts, name)
 
 
 def delete_dead(
     inspector: Inspector, queue: Queue, verdicts: Counter[Verdict], name: str | None = None
-) -> None:
+) -> Iterator[int]:
     """Forget all jobs that are dead now, or those of one name. O(dead) in all."""
-    _all_dead(inspector, queue, flows.delete, verdicts, name)
+    return _all_dead(inspector, queue, flows.delete, verdicts, name)
 
 
 def _all_dead(
     inspector: Inspector, queue: Queue, verb: Verb, verdicts: Counter[Verdict], name: str | None
-) -> None:
+) -> Iterator[int]:
     began_ms: int | None = None
     cursor: int | None = 0
     while cursor is not None:
@@ -55,11 +56,13 @@ def _all_dead(
         ids = [job.id for job in page.jobs if (job.ended_at_ms or 0) <= began_ms]
         found = drive_all(queue.redis, [verb(queue.keys, job_id) for job_id in ids])
         verdicts.update(found)
+        seen = len(page.jobs) if page.cursor is None else page.cursor - cursor
         # What is no longer dead has made the others move up.
         cursor = None if page.cursor is None else page.cursor - sum(map(bool, found))
+        yield seen
 
 
-def clear(inspector: Inspector, queue: Queue, state: State, removed: Counter[State]) -> None:
+def clear(inspector: Inspector, queue: Queue, state: State, removed: Counter[State]) -> Iterator[int]:
     """Forget all jobs of one state, but none that runs. O(jobs log N) in all.
 
     Jobs that are enqueued meanwhile may stay: it ends once it has seen as many as there were.
@@ -79,6 +82,7 @@ def clear(inspector: Inspector, queue: Queue, state: State, removed: Counter[Sta
         removed[state] += sum(map(bool, verdicts))
         stayed += len(ids) - sum(map(bool, verdicts))
         left -= len(ids)
+        yield len(ids)
 
 
 def drive_all(client: redis.Redis, together: Iterable[Flow[T]]) -> list[T]:

@@ -7,6 +7,9 @@ changes through a queue.
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from redjobs.cli.lazy import Entry, LazyGroup
@@ -57,4 +60,16 @@ def cli() -> None:
 
 def main() -> None:
     """What the `redjobs` program runs."""
+    _open_standard_streams()
     cli(prog_name="redjobs")
+
+
+def _open_standard_streams() -> None:
+    """Where whoever starts us has closed one, a connection would take its number, and be written into."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(opened, True)  # a worker's processes need them as well
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import click
 
 from redjobs import bulk
 from redjobs.cli.common import Target, as_json, confirm, connected
-from redjobs.cli.text import say, say_json, some
+from redjobs.cli.text import say, say_json, some, with_progress
 from redjobs.jobs import State
 
 #: In this order: what is promoted meanwhile is met again. A job that runs is never touched.
@@ -48,9 +49,12 @@ def command(target: Target, /, queue: str, states: tuple[str, ...], yes: bool, j
         confirm(f"Remove {listed} of queue {queue}?", yes)
     removed: Counter[State] = Counter(dict.fromkeys(chosen, 0))
     try:
-        for state in chosen:
-            for part in parts if counted[state] else ():
-                bulk.clear(target.inspector, target.queue(part), state, removed)
+        removals = (
+            bulk.clear(target.inspector, target.queue(part), state, removed)
+            for state in chosen
+            for part in (parts if counted[state] else ())
+        )
+        with_progress(chain.from_iterable(removals), sum(counted.values()), "removing")
     finally:  # what raises, as Ctrl-C does, takes nothing back of what was done before
         _say_removed(queue, removed, json)
 

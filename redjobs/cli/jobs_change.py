@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 
 import click
 
 from redjobs import bulk
 from redjobs.cli.common import Target, as_json, confirm, connected
 from redjobs.cli.params import DURATION, MOMENT
-from redjobs.cli.text import printable, say, say_json, some
+from redjobs.cli.text import printable, say, say_json, some, with_progress
 from redjobs.errors import JobNotFound
 from redjobs.inspector import Inspector
 from redjobs.jobs import State, Verdict
@@ -155,26 +156,31 @@ def _check_ids(ids: tuple[str, ...], all_dead: bool, name: str | None) -> None:
 def _of_all_dead(
     target: Target,
     queue: str,
-    verb: Callable[[Inspector, Queue, Counter[Verdict], str | None], None],
+    verb: Callable[[Inspector, Queue, Counter[Verdict], str | None], Iterator[int]],
     name: str | None,
     json: bool,
 ) -> None:
     """Say what became of them, and exit with 1 where some could not be done."""
     verdicts: Counter[Verdict] = Counter()
     try:
-        for part in target.parts(queue):
-            verb(target.inspector, target.queue(part), verdicts, name)
+        parts = target.parts(queue)
+        pages = (verb(target.inspector, target.queue(part), verdicts, name) for part in parts)
+        with_progress(chain.from_iterable(pages), _dead(target, queue), "dead jobs")
     finally:  # what raises takes nothing back of what was done before
         _say_totals(verdicts, json)
     click.get_current_context().exit(0 if all(verdicts) else 1)
 
 
 def _confirm_dead(target: Target, queue: str, verb: str, name: str | None, yes: bool) -> None:
-    total = sum(target.inspector.jobs(part, State.DEAD, limit=1).total for part in target.parts(queue))
+    total = _dead(target, queue)
     which = (
         f"those named {printable(name)} of the {some(total, 'dead job')}" if name else some(total, "dead job")
     )
     confirm(f"{verb} {which} of queue {printable(queue)}?", yes)
+
+
+def _dead(target: Target, queue: str) -> int:
+    return sum(target.inspector.jobs(part, State.DEAD, limit=1).total for part in target.parts(queue))
 
 
 def _each(target: Target, queue: str | None, ids: tuple[str, ...], verb: Verb, json: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from redjobs.cli.failures import Unusable, of_ours
 from redjobs.errors import RedjobsError
@@ -72,5 +73,19 @@ class LazyGroup(SuggestingGroup):
             return super().invoke(ctx)
         except RedjobsError as error:
             raise of_ours(error) from error
+        except click.BadParameter as error:
+            error.param_hint = _variable_of(error) or error.param_hint
+            raise
         except RecursionError:
             raise Unusable("the arguments are nested too deeply") from None
+
+
+def _variable_of(error: click.BadParameter) -> str | None:
+    """The variable, where the value that is bad comes from the environment: no option was given."""
+    ctx, param = error.ctx, error.param
+    if ctx is None or param is None or param.name is None:
+        return None
+    if ctx.get_parameter_source(param.name) is not ParameterSource.ENVIRONMENT:
+        return None
+    name = param.envvar or f"{ctx.auto_envvar_prefix}_{param.name.upper()}"
+    return f"${name}" if isinstance(name, str) else None

@@ -16,6 +16,8 @@ from redjobs.clock import format_duration, from_ms
 
 #: Cells of a table that are cut where the terminal is narrow have at least this many characters.
 _NARROWEST = 12
+#: So many take long enough for somebody to wonder.
+_MANY = 5_000
 
 
 def printable(text: object) -> str:
@@ -45,6 +47,17 @@ def is_terminal(*, err: bool = False) -> bool:
     """Whether stdout, or stderr, is one. A program may be started without them."""
     stream: TextIO | None = sys.stderr if err else sys.stdout
     return stream is not None and stream.isatty()
+
+
+def with_progress(steps: Iterable[int], total: int, label: str) -> None:
+    """Take all steps, each of so many of `total`; where there are many, a terminal shows how far it is."""
+    if total < _MANY or not is_terminal(err=True):
+        for _ in steps:
+            pass
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        for step in steps:
+            bar.update(step)
 
 
 def _writable(text: str) -> str:

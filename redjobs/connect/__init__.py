@@ -139,12 +139,22 @@ def unavailable(server: Server, error: Exception) -> ServerUnavailable:
         )
     return ServerUnavailable(
         f"no server answers at {where}: {problem}\n"
+        f"{_another_language(server, errors)}"
         f"Three ways to get going:\n"
         f"  1. name a running Redis or Valkey:  export REDJOBS_URL=redis://HOST:6379/0\n"
         f"  2. let redjobs run its own:  pip install 'redjobs[embedded]'  and  "
         f"export REDJOBS_URL=embedded://.redjobs\n"
         f"  3. start one:  redjobs server   or   docker run -p 6379:6379 valkey/valkey"
     )
+
+
+def _another_language(server: Server, errors: list[BaseException]) -> str:
+    """A hint where somebody listens who may not speak as the URL says."""
+    if server.is_tls and any(isinstance(each, redis.TimeoutError | ssl.SSLError) for each in errors):
+        return "If it does not speak TLS there, the URL begins with redis instead of rediss\n"
+    if not server.is_tls and any(isinstance(each, ConnectionResetError) for each in errors):
+        return "If it speaks TLS there, the URL begins with rediss instead of redis\n"
+    return ""
 
 
 # How a client is made

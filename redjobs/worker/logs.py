@@ -31,11 +31,12 @@ _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m", 
 
 
 class TextFormatter(logging.Formatter):
-    """`10:31:07.123 WARNING again shop.jobs:send … in 6 s: ValueError: no such user`."""
+    """`10:31:07.123 WARNING again shop.jobs:send … in 6 s: ValueError: no such user`, dated or not."""
 
-    def __init__(self, *, colour: bool) -> None:
+    def __init__(self, *, colour: bool, dated: bool) -> None:
         super().__init__()
         self._colour = colour
+        self._time = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and a traceback below it where the record has one."""
@@ -45,19 +46,18 @@ class TextFormatter(logging.Formatter):
             text = f"{text}  job={job_id}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        line = f"{_head(record.created, record.levelname)}{_plain(text)}"
+        line = f"{self._head(record.created, record.levelname)}{_plain(text)}"
         colour = _COLOURS.get(record.levelname) if self._colour else None
         return f"{colour}{line}\033[0m" if colour else line
 
     def format_all(self, _logger: str, messages: Iterable[str], _facts: Iterable[Facts]) -> list[str]:
         """The lines of records at INFO that are made now."""
-        head = _head(time.time(), "INFO")
+        head = self._head(time.time(), "INFO")
         return [f"{head}{_plain(message)}" for message in messages]
 
-
-def _head(created: float, level: str) -> str:
-    moment = datetime.fromtimestamp(created, UTC).astimezone()
-    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03} {level:<7} "
+    def _head(self, created: float, level: str) -> str:
+        moment = datetime.fromtimestamp(created, UTC).astimezone()
+        return f"{moment:{self._time}}.{moment.microsecond // 1000:03} {level:<7} "
 
 
 def _plain(text: str) -> str:
@@ -175,9 +175,10 @@ def _bind_job(record: logging.LogRecord) -> bool:
 
 
 def configure(level: str = "INFO", fmt: str = "text", *, colour: bool | None = None) -> None:
-    """Send all logging to stderr; `colour` None: where it is a terminal."""
-    coloured = sys.stderr.isatty() if colour is None else colour
-    handler = Console(JsonFormatter() if fmt == "json" else TextFormatter(colour=coloured))
+    """Send all logging to stderr; `colour` None: where it is a terminal. Elsewhere lines have the date."""
+    seen = sys.stderr.isatty()
+    text = TextFormatter(colour=seen if colour is None else colour, dated=not seen)
+    handler = Console(JsonFormatter() if fmt == "json" else text)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

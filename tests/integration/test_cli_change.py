@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
+import pty
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,13 +16,13 @@ from typing import Any
 import pytest
 import redis
 
-from redjobs import bulk, strays
+from redjobs import bulk, call, strays
 from redjobs.inspector import Inspector
 from redjobs.jobs import State, Verdict
 from redjobs.keys import Keys, queues_key
 from redjobs.queue import Queue
 from redjobs.sweeper import SweepPolicy
-from tests.cli import Cli
+from tests.cli import PROGRAM, Cli, environment
 from tests.lua.seeds import DAY, HOUR, NAME, Lab
 from tests.servers import Server
 
@@ -320,7 +324,8 @@ def test_clear_cannot_name_what_runs(redjobs: Cli) -> None:
 
 def cleared(inspector: Inspector, queue: Queue, state: State) -> int:
     removed: Counter[State] = Counter()
-    bulk.clear(inspector, queue, state, removed)
+    looked_at = sum(bulk.clear(inspector, queue, state, removed))
+    assert looked_at >= removed[state]
     return removed[state]
 
 
@@ -363,6 +368,30 @@ def test_clear_of_more_than_a_page(
         State.DEAD: 30, State.COMPLETED: 30,
     }.get(state, 45)  # fmt: skip
     assert lab.contents().places() == {}
+
+
+def test_a_terminal_sees_how_far_it_is(server: Server, lab: Lab, tmp_path: Path) -> None:
+    queue = Queue(lab.keys.queue, client=lab.redis, prefix=lab.keys.prefix)
+    queue.enqueue_many(call(environment) for _ in range(6_000))
+    ours, theirs = pty.openpty()
+    ended = subprocess.run(
+        [PROGRAM, "clear", lab.keys.queue, "--yes"],
+        cwd=tmp_path,
+        env=environment(server, lab.keys, TERM="xterm"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        timeout=40,
+        check=True,
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # so Linux tells that nobody is there any more
+        while data := os.read(ours, 10_000):
+            seen += data
+    os.close(ours)
+    assert b"100%" in seen
+    assert "6,000" in ended.stdout
 
 
 class _Stale(Inspector):

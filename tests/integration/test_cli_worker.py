@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -154,8 +155,31 @@ def test_a_terminal_gets_no_colours_where_the_environment_wants_none(
     assert "\033" not in said
 
 
-def test_a_file_gets_no_colours(redjobs: Cli, home: Path) -> None:
+def test_a_file_gets_no_colours_and_the_date(redjobs: Cli, home: Path) -> None:
     redjobs.program("enqueue", "shop:fail", "--max-attempts", "1", cwd=home)
     worker = redjobs.program("worker", "--app", "shop", *BURST, cwd=home, TERM="xterm")
     assert "dead shop:fail" in worker.stderr
     assert "\033" not in worker.stdout + worker.stderr
+    assert all(
+        re.match(r"20\d\d-\d\d-\d\d \d\d:", line) for line in worker.stderr.splitlines() if " dead " in line
+    )
+
+
+# Started by something that closes all files -------------------------------------------------------
+
+
+def test_a_worker_runs_without_any_standard_stream(
+    redjobs: Cli, server: Server, keys: Keys, home: Path
+) -> None:
+    """Else the connection to the server would be standard error, and the log be sent there."""
+    redjobs.program("enqueue", "shop:write", "written", cwd=home)
+    worker = [PROGRAM, "worker", "--app", "shop", "--burst", "--processes", "1"]
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *worker],
+        cwd=home,
+        env=environment(server, keys, Role.WORKER),
+        timeout=40,
+        check=False,
+    )
+    assert ended.returncode == 0
+    assert (home / "written").exists()

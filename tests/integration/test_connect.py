@@ -339,6 +339,14 @@ def test_the_name_of_the_host_is_checked(tls: Talker, both: Both) -> None:
         both.get(server_at(f"rediss://localhost:{tls.port}?ssl_ca_certs={tls.certificate}"))
 
 
+def test_tls_to_a_server_that_speaks_none(talker: Talker, both: Both, quick: None) -> None:
+    talker.deaf = True
+    server = server_at(f"rediss://127.0.0.1:{talker.port}?socket_connect_timeout=0.05&socket_timeout=0.05")
+    with pytest.raises((redis_py.ConnectionError, redis_py.TimeoutError)) as caught:
+        both.get(server)
+    assert "begins with redis instead of rediss" in str(connect.unavailable(server, caught.value))
+
+
 # The embedded server
 
 

@@ -251,6 +251,19 @@ def test_flags_may_come_from_the_environment(started: Started) -> None:
     assert started.options == replace(WorkerOptions(), queues=("c",), apps=("shop.jobs",), processes=CORES)
 
 
+def test_queues_may_have_spaces_between(started: Started) -> None:
+    started("--app", "x", REDJOBS_QUEUES="a:2 b,  c")
+    assert started.options.queues == ("a", "b", "c")
+    assert started.options.weights == (("a", 2), ("b", 1), ("c", 1))
+
+
+def test_a_bad_value_of_the_environment_names_its_variable(started: Started) -> None:
+    told = started("--app", "x", code=2, REDJOBS_MAX_MEMORY="plenty")
+    assert "$REDJOBS_MAX_MEMORY" in told and "--max-memory" not in told
+    told = started("--app", "x", "--max-memory", "lots", code=2, REDJOBS_MAX_MEMORY="plenty")
+    assert "'lots'" in told and "--max-memory" in told and "$" not in told
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

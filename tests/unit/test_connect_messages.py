@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_a_server_that_does_not_let_us_in_is_a_server() -> None:
     told = str(connect.unavailable(server, redis_py.AuthenticationError("invalid password")))
 
     assert told == "the server at redis://:***@h (from argument) does not let us in: invalid password"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason", "hint"),
+    [
+        ("redis://h", ConnectionResetError(104, "Connection reset by peer"), "rediss instead of redis"),
+        ("redis://h", ConnectionRefusedError(111, "Connection refused"), None),
+        ("rediss://h", ssl.SSLError(1, "wrong version number"), "redis instead of rediss"),
+        ("rediss://h", ConnectionRefusedError(111, "Connection refused"), None),
+    ],
+)
+def test_who_listens_and_is_not_understood_may_speak_the_other_way(
+    url: str, reason: OSError, hint: str | None
+) -> None:
+    error = redis_py.ConnectionError(str(reason))
+    error.__cause__ = reason
+    told = str(connect.unavailable(server_at(url), error))
+    assert ("instead of" in told) == bool(hint)
+    assert (hint or "Three ways") in told
 
 
 @pytest.mark.parametrize("make", [connect.connect, connect.connect_async, connect.connect_worker])

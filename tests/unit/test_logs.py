@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 
 import pytest
@@ -22,13 +23,21 @@ def record(message: str, level: int = logging.INFO, **more: object) -> logging.L
 
 
 def test_a_line_for_people_names_the_job() -> None:
-    line = TextFormatter(colour=False).format(record("sent", job_id="VPabc"))
+    line = TextFormatter(colour=False, dated=False).format(record("sent", job_id="VPabc"))
     assert line.endswith("INFO    sent  job=VPabc")
     assert "\033" not in line
 
 
+def test_where_nobody_looks_on_a_line_has_its_date() -> None:
+    sent = record("sent")
+    sent.created = 1_800_000_000.25
+    line = TextFormatter(colour=False, dated=True).format(sent)
+    assert re.match(r"2027-01-15 \d\d:\d\d:00\.250 INFO ", line)
+    assert line.endswith(TextFormatter(colour=False, dated=False).format(sent)) and line[11:] != line
+
+
 def test_colour_is_for_what_matters() -> None:
-    formatter = TextFormatter(colour=True)
+    formatter = TextFormatter(colour=True, dated=False)
     assert formatter.format(record("bad", logging.ERROR)).startswith("\033[31m")
     assert "\033" not in formatter.format(record("fine"))
 
@@ -41,7 +50,7 @@ def test_a_line_for_machines_is_one_object() -> None:
     assert entry["level"] == "info"
 
 
-@pytest.mark.parametrize("formatter", [TextFormatter(colour=False), JsonFormatter()])
+@pytest.mark.parametrize("formatter", [TextFormatter(colour=False, dated=False), JsonFormatter()])
 def test_a_traceback_is_kept(formatter: logging.Formatter) -> None:
     made = record("failed", logging.ERROR)
     try:
