@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.save(told.json)
     else:
         results = _run(told)
-        results.save(told.json or RESULTS)
     print(tables.report(results))
     if told.page:
         page.write(results, ROOT / "docs")
@@ -82,6 +81,7 @@ def _run(told: argparse.Namespace) -> Results:
         size,
         chosen_cases or cases.CASES,
         chosen_peers or roster.PEERS,
+        told.json or RESULTS,
         server=told.server,
         install=not told.smoke,
         thorough=bool(names),

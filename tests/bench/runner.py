@@ -32,6 +32,8 @@ class Run:
     scale: Scale
     cases: Sequence[Case]
     peers: Sequence[Peer]
+    #: Written after each case: a run may take hours, and end before its time.
+    file: Path
     #: `auto`, `redis`, `valkey` or a path.
     server: str = "auto"
     #: Install peers that are not there yet.
@@ -57,11 +59,16 @@ class Run:
                 if f"{peer.name} {variant.mode}" not in self._unreachable
             ]
             self._measure_together(todo, self.scale.all_at_once)
+            self._save(began)
         else:
             for case in self.cases:
                 self._measure_case(case)
-        self.results.about["seconds"] = round(time.monotonic() - began)
+                self._save(began)
         return self.results
+
+    def _save(self, began: float) -> None:
+        self.results.about["seconds"] = round(time.monotonic() - began)
+        self.results.save(self.file)
 
     def _about(self) -> dict[str, Any]:
         return {
