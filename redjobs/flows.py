@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from redjobs import commands
-from redjobs.commands import ENQUEUE_BATCH, Command, Duplicate
+from redjobs.commands import ENQUEUE_BATCH, ENQUEUE_BYTES, Command, Duplicate
 from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, PayloadError, RedjobsError
 from redjobs.ids import is_id
 from redjobs.jobs import KNOWN_FORMAT, Job, NewJob, State, Verdict
@@ -22,8 +22,6 @@ from redjobs.shards import Shards
 T = TypeVar("T")
 Flow = Generator[Command[Any], Any, T]
 
-#: What is longer holds the server up, and takes a slow connection longer than it waits for a reply.
-_CALL_BYTES = 1_000_000
 #: So many jobs are spread over the parts of a sharded queue at a time.
 _SPREAD = 4_000
 
@@ -86,7 +84,7 @@ def _calls(group: Iterable[tuple[int, NewJob]]) -> Iterator[list[tuple[int, NewJ
     size = 0
     for placed in group:
         size += len(placed[1].payload)
-        if part and (len(part) == ENQUEUE_BATCH or size > _CALL_BYTES):
+        if part and (len(part) == ENQUEUE_BATCH or size > ENQUEUE_BYTES):
             yield part
             part, size = [], len(placed[1].payload)
         part.append(placed)

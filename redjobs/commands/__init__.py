@@ -19,7 +19,7 @@ from redjobs.commands.claims import (
     retry,
     take,
 )
-from redjobs.commands.command import BATCH, ENQUEUE_BATCH, SCRIPTS, Arg, Command
+from redjobs.commands.command import BATCH, ENQUEUE_BATCH, ENQUEUE_BYTES, SCRIPTS, Arg, Command
 from redjobs.commands.queues import (
     Duplicate,
     cancel,
@@ -37,6 +37,7 @@ from redjobs.commands.upkeep import Swept, heartbeat, listed, recover, retire, s
 __all__ = [
     "BATCH",
     "ENQUEUE_BATCH",
+    "ENQUEUE_BYTES",
     "SCRIPTS",
     "Arg",
     "Begun",

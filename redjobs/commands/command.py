@@ -17,6 +17,9 @@ Arg = bytes | str | int
 BATCH = 160
 #: `enqueue` stores at most this many per call.
 ENQUEUE_BATCH = 250
+#: And so many bytes of arguments, but for one job that has more: what is longer holds the server up, and
+#: takes a slow connection longer than it waits for a reply.
+ENQUEUE_BYTES = 1_000_000
 
 SCRIPTS = {
     name: load(name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from redjobs.commands.command import ENQUEUE_BATCH, SCRIPTS
+from redjobs.commands.command import ENQUEUE_BATCH, ENQUEUE_BYTES, SCRIPTS
 
 _ENQUEUE = SCRIPTS["enqueue"].sha
 #: Of an enqueue: the command, the hash and the number of keys; the keys of the queue; the words of one job.
 _HEAD, _SHARED, _PER_JOB = 3, 4, 7
+_PAYLOAD = -2
 
 
 class Round:
@@ -24,16 +25,20 @@ class Round:
         #: One WAIT at the end speaks for all that were sent before it.
         self._waits = [place for place, call in enumerate(calls) if call[0] == "WAIT"]
         mergeable: dict[Any, list[int]] = {}
+        room: dict[Any, int] = {}
         for place, call in enumerate(calls):
             if call[0] == "WAIT":
                 continue
             queue = None if alone else _queue_of_one_job(call)
             group = mergeable.get(queue) if queue else None
-            if group is None or len(group) == ENQUEUE_BATCH:
+            size = len(call[_PAYLOAD]) if queue else 0
+            if group is None or len(group) == ENQUEUE_BATCH or room[queue] < size:
                 group = []
                 self._groups.append(group)
                 if queue:
-                    mergeable[queue] = group
+                    mergeable[queue], room[queue] = group, ENQUEUE_BYTES
+            if queue:
+                room[queue] -= size
             group.append(place)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from redjobs import commands
@@ -52,6 +53,12 @@ def test_other_calls_and_other_queues_keep_to_themselves() -> None:
 def test_no_call_holds_the_server_for_long() -> None:
     calls = [commands.enqueue(KEYS, [new()]).words for _ in range(ENQUEUE_BATCH + 1)]
     assert [call[2] for call in Round(calls).words] == [4 + ENQUEUE_BATCH, 5]
+
+
+def test_large_arguments_go_in_calls_of_a_megabyte() -> None:
+    payloads = [b"x" * size for size in (600_000, 400_000, 1, 3_000_000, 2)]
+    calls = [commands.enqueue(KEYS, [replace(new(), payload=payload)]).words for payload in payloads]
+    assert [call[2] - 4 for call in Round(calls).words] == [2, 1, 1, 1]
 
 
 def test_what_is_refused_together_is_asked_for_again_one_by_one() -> None:
