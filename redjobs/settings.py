@@ -16,6 +16,7 @@ are one have URLs with several hosts, which `redjobs.manyhosts` takes apart:
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import logging
 import math
 import os
@@ -124,6 +125,17 @@ class Server:
         return self.scheme.startswith("rediss")
 
     @property
+    def is_open(self) -> bool:
+        """Whether the URL leads to another machine, without TLS and without a password."""
+        if self.is_tls or self.directory is not None or self.scheme == "unix":
+            return False
+        parts = urlsplit(self.url if self.hosts is None else self.hosts.url)
+        if parts.password or "password" in dict(parse_qsl(parts.query)):
+            return False
+        names = [parts.hostname] if self.hosts is None else [host for host, _ in self.hosts.addresses]
+        return any(name and not _is_this_machine(name) for name in names)
+
+    @property
     def can_fail_over(self) -> bool:
         """Whether another server may take over."""
         return self.is_sentinel or self.is_cluster
@@ -140,6 +152,13 @@ class Server:
 
     def __str__(self) -> str:
         return redact(self.url)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def resolve_url(

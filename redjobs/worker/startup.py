@@ -31,11 +31,16 @@ def allow_files() -> None:
 
 
 def greet(server: Server, options: WorkerOptions) -> None:
-    """One line: who we are, whom we serve, and how."""
+    """One line: who we are, whom we serve, and how; and another where anybody may do as we do."""
     pools = options.pools or ((options.queues, options.processes),)
     shape = "; ".join(f"{' '.join(queues)}: {counted(count or 1, 'process')}" for queues, count in pools)
     each = f"{counted(options.threads, 'thread')} and {options.concurrency} coroutines each"
     logger.info("redjobs %s on %s; %s; %s", __version__, server, shape, each)
+    if server.is_open:
+        logger.warning(
+            "the URL of the server, which is not on this machine, has neither a password nor TLS:"
+            " whoever reaches it can read, change and enqueue jobs; `redjobs acl` makes a user for each role"
+        )
 
 
 def check_server(client: redis.Redis) -> None:

@@ -267,3 +267,28 @@ def test_the_hosts_of_a_url() -> None:
     assert "pw" not in f"{hosts} {hosts!r}"
     assert server.is_tls and server.is_sentinel and not server.is_cluster
     assert resolve("redis://h").hosts is None
+
+
+@pytest.mark.parametrize(
+    ("url", "is_open"),
+    [
+        ("redis://redis.example.org", True),
+        ("redis://10.0.0.7:6379/0", True),
+        ("redis://user@redis.example.org", True),
+        ("redis+sentinel://localhost,watcher-2/mymaster?sentinel_password=x", True),
+        ("redis+cluster://node-1:7001,node-2:7002", True),
+        ("redis://:secret@redis.example.org", False),
+        ("redis://redis.example.org?password=secret", False),
+        ("redis+sentinel://:secret@watcher-1,watcher-2/mymaster", False),
+        ("rediss://redis.example.org", False),
+        ("rediss+cluster://node-1:7001", False),
+        ("redis://localhost:6379/0", False),
+        ("redis://127.0.0.2", False),
+        ("redis://[::1]:6379", False),
+        ("redis:///3", False),
+        ("unix:///run/redis.sock", False),
+        ("embedded:///var/lib/redjobs", False),
+    ],
+)
+def test_who_needs_neither_a_password_nor_a_key_to_read_along(url: str, is_open: bool) -> None:
+    assert resolve(url).is_open is is_open

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from redjobs.worker.startup import warnings_for
+from redjobs.settings import resolve_url
+from redjobs.worker.options import WorkerOptions
+from redjobs.worker.startup import greet, warnings_for
 
 GOOD: dict[str, Any] = {
     "redis_version": "7.2.4",
@@ -44,3 +46,14 @@ def test_eviction_does_not_matter_without_a_limit() -> None:
 
 def test_what_the_server_does_not_say_is_not_guessed() -> None:
     assert warnings_for({}) == []
+
+
+@pytest.mark.parametrize(("url", "warnings"), [("redis://redis.example.org", 1), ("redis://localhost", 0)])
+def test_a_server_that_anybody_may_reach_is_told_of_once(
+    url: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        greet(resolve_url(url, {}), WorkerOptions())
+    found = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(found) == warnings
+    assert all("neither a password nor TLS" in record.message for record in found)
