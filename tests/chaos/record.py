@@ -1,8 +1,10 @@
 """What jobs did, written outside of the server under test: one line per event, whoever dies.
 
 Each line is one write to a file that is opened for appending, so lines of several processes never
-mix, and what was written before a SIGKILL stays. Times are of the machine's monotonic clock, which
-all processes share, and of its wall clock, which is the server's.
+mix, and what was written before a SIGKILL stays. Linux ends a write of a process that is killed where a
+page ends: so lines have a length of which a page has a whole number, and are there or not. Times are
+of the machine's monotonic clock, which all processes share, and of its wall clock, which is the
+server's.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from pathlib import Path
 
 #: The environment variable that names the file.
 RECORD = "REDJOBS_CHAOS_RECORD"
+
+#: Bytes of a line, with its end.
+LINE = 128
 
 #: How an execution may end: it did its work; it raised, as planned, and is to run again; it was told
 #: to stop; its arguments were not what was enqueued.
@@ -66,7 +71,8 @@ class Recorder:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             self._fd = os.open(os.environ[RECORD], flags, 0o600)
             self._pid = os.getpid()
-        os.write(self._fd, f"{line}\n".encode())
+        assert len(line) < LINE, line
+        os.write(self._fd, f"{line.ljust(LINE - 1)}\n".encode())
 
 
 class Record:
@@ -89,7 +95,7 @@ class Record:
 
     def _take(self, lines: Iterable[str]) -> None:
         for line in lines:
-            kind, pid, number, at, *rest = line.split(" ")
+            kind, pid, number, at, *rest = line.split()
             if kind == "S":
                 started_ms, job, attempt = rest
                 run = Run(job, int(attempt), int(pid), float(at), int(started_ms))
