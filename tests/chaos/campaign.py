@@ -183,7 +183,7 @@ class _Campaign:
         self._seen.record.read()
         history, record = self._seen.history, self._seen.record
         self._say(
-            f"{seconds:5.0f} s  jobs {len(history.acknowledged)}  run {record.done}"
+            f"{seconds:5.0f} s  jobs {len(history.acknowledged)}  done {len(record.done)}"
             f"  waiting {history.waiting(record.done)}  acts {nemesis.done.total()}  kills {nemesis.kills}"
         )
 

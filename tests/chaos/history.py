@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from tests.chaos.checker import Fault
@@ -40,10 +41,10 @@ class History:
         """Jobs that somebody has cancelled, or has tried to."""
         return self.cancelled.keys() | self.asked | self.doubtful
 
-    def waiting(self, done: int) -> int:
-        """About how many jobs have not run yet, when so many have."""
-        over = len(self.cancelled) + len(self.asked) + len(self.poison)
-        return len(self.acknowledged) - over - done
+    def waiting(self, done: Set[str]) -> int:
+        """About how many jobs have not run yet, when these have."""
+        over = len(self.cancelled) + len(self.asked - done) + len(self.poison)
+        return len(self.acknowledged) - over - len(done)
 
     def error(self, where: str, error: Exception) -> None:
         """A caller saw this."""

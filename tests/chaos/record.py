@@ -85,8 +85,8 @@ class Record:
         self.runs: list[Run] = []
         #: What runs now, or never ended: by process and number.
         self._open: dict[tuple[str, str], Run] = {}
-        #: How many executions did their work.
-        self.done = 0
+        #: Jobs that did their work.
+        self.done: set[str] = set()
 
     def read(self) -> None:
         """Take in what was written since the last call."""
@@ -104,7 +104,8 @@ class Record:
             else:
                 run = self._open.pop((pid, number))
                 run.ended, run.how = float(at), rest[0]
-                self.done += run.is_done
+                if run.is_done:
+                    self.done.add(run.job)
 
     def close(self) -> None:
         """Close the file."""

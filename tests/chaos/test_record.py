@@ -25,7 +25,7 @@ def test_what_is_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("other", 12, os.getpid(), DONE),
         ("third", 1, os.getpid(), ""),
     ]
-    assert (record.done, record.runs[2].ended) == (1, None)
+    assert (record.done, record.runs[2].ended) == ({"other"}, None)
     record.close()
 
 

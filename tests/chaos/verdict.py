@@ -190,7 +190,7 @@ def figures(seen: Seen, verdict: Verdict) -> dict[str, Any]:
             "attempted": verdict.queue.attempts,
             "acknowledged": len(seen.history.acknowledged),
             "executions": len(record.runs),
-            "completed": record.done,
+            "completed": len(record.done),
             "cancelled": verdict.cancelled,
             "dead": verdict.dead,
             "quarantined": verdict.quarantined,
