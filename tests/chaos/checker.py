@@ -184,13 +184,18 @@ def recoveries(runs: Iterable[Run], faults: Sequence[Fault]) -> dict[str, list[f
     """
     orphaned = {pid: fault for fault in faults if fault.kind == ORPHANED for pid in fault.pids or ()}
     died = orphaned | {pid: fault for fault in faults if fault.kills for pid in fault.pids or ()}
+    supervisors: dict[int, list[float]] = {}
+    for other in faults:
+        for pid in () if other.supervisor else other.pids or ():
+            supervisors.setdefault(pid, []).append(other.at)
     seconds: dict[str, list[float]] = {}
     for each in by_job(runs).values():
         for run, again in pairwise(each):
             fault = died.get(run.pid)
             if fault is not None and _was_left(run, fault) and fault.at <= again.started:
                 kind = fault.kind
-                if _dies_soon(fault.supervisor, fault.at, faults):
+                # The supervisor itself was hit before it can have cleared up.
+                if any(fault.at <= at <= fault.at + 1.0 for at in supervisors.get(fault.supervisor, ())):
                     kind += ", supervisor too"
                 seconds.setdefault(kind, []).append(again.started - fault.at)
     return seconds
@@ -202,14 +207,6 @@ def _was_left(run: Run, fault: Fault) -> bool:
         return False
     stopped = run.how == STOPPED and run.ended is not None and run.ended >= fault.at
     return run.ended is None or (stopped and not fault.kills)
-
-
-def _dies_soon(supervisor: int, at: float, faults: Iterable[Fault]) -> bool:
-    """Whether the supervisor itself was hit before it can have cleared up."""
-    return any(
-        supervisor in (fault.pids or ()) and not fault.supervisor and at <= fault.at <= at + 1.0
-        for fault in faults
-    )
 
 
 def living(runs: Iterable[Run], faults: Iterable[Fault]) -> list[Run]:
