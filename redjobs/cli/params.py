@@ -75,8 +75,8 @@ SIZE = SizeType()
 
 
 def words(texts: Iterable[str]) -> list[str]:
-    """What was given one by one, or with commas or spaces between."""
-    return [word for text in texts for word in text.replace(",", " ").split()]
+    """What was given one by one, or with commas between."""
+    return [word for text in texts for part in text.split(",") if (word := part.strip())]
 
 
 def queues_and_weights(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:

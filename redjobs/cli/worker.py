@@ -210,7 +210,7 @@ def options_from(flags: dict[str, Any], prefix: str) -> WorkerOptions:
     if sum(map(bool, (positional, listed, pools))) > 1:
         raise click.UsageError("name the queues once: as QUEUE..., with --queues or with --pool")
     served = [queues_and_weights([names]) for names, _ in pools] or [
-        queues_and_weights([*(positional or ()), listed or ""])
+        queues_and_weights([*(positional or ()), *(listed or "").split()])
     ]
     queues = tuple(dict.fromkeys(name for names, _ in served for name in names))
     weights = dict(pair for _, pairs in served for pair in pairs)
