@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import redis
+from redis.exceptions import MovedError
 
 from redjobs import drivers
 from redjobs.connect import cluster
-from redjobs.connect.cluster import Topology
+from redjobs.connect.cluster import NotServed, SlotFinder, Topology
 from redjobs.manyhosts import Address
 from redjobs.settings import resolve_url
 
@@ -87,3 +88,14 @@ def test_whoever_is_left_is_asked_though_it_did_not_answer_a_moment_ago(
 def test_a_call_that_waits_for_replicas_is_not_taken_for_one_to_a_node_that_hung() -> None:
     ticks = 2 * 0.1
     assert drivers.REPLICAS_MS / 1000 + ticks < cluster._SLOW_S
+
+
+@pytest.mark.parametrize(
+    "error", [MovedError("5718 node-2:6379"), redis.ResponseError("MOVED 5718 node-2:6379")]
+)
+def test_an_older_redis_py_is_sent_away_as_well(topology: Topology, error: redis.ResponseError) -> None:
+    finder = SlotFinder(topology, 0)
+    assert finder.find() == ONE
+    assert isinstance(finder.sent_away(error), NotServed)
+    assert finder.find() == TWO
+    assert finder.sent_away(redis.ResponseError("WRONGTYPE of something")) is None
