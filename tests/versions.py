@@ -26,7 +26,7 @@ PARTS = (
     "tests/test_conformance.py",
     "tests/test_state_machine.py",
 )
-TOOLS = ("pytest>=8.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100")
+TOOLS = ("pytest>=8.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "uvloop>=0.19")
 
 #: Prints the server program of an environment.
 WHERE = {
@@ -81,9 +81,9 @@ def python_of(version: str) -> str:
 
 
 def make(wanted: Combination) -> Path:
-    """Its environment's Python; installed anew where pyproject.toml has changed. Raises NotHere."""
-    python, stamp = wanted.home / "bin" / "python", wanted.home / "pyproject.toml"
-    now = (ROOT / "pyproject.toml").read_text()
+    """Its environment's Python; installed anew where what belongs there has changed. Raises NotHere."""
+    python, stamp = wanted.home / "bin" / "python", wanted.home / "made-from"
+    now = (ROOT / "pyproject.toml").read_text() + "\n".join(TOOLS)
     if not stamp.exists() or stamp.read_text() != now:
         print(f"makes {wanted.home.relative_to(ROOT)} ...", file=sys.stderr)
         run([python_of(wanted.python), "-m", "venv", "--clear", str(wanted.home)])

@@ -190,7 +190,6 @@ class SlotFinder:
 
     def sent_away(self, error: ResponseError) -> Elsewhere | None:
         """What it means, where the node will not run what it was told."""
-        error = _as_newer_ones_say(error)
         if isinstance(error, MovedError):
             self._hint = self._home = (error.host or self._home[0], error.port) if self._home else None
             return NotServed(f"the slot of this queue has moved to {error.node_addr[0]}:{error.port}")
@@ -204,23 +203,6 @@ class SlotFinder:
         if isinstance(error, ClusterDownError):
             return NotServed(f"the cluster is down, or this part of it: {error}")
         return None
-
-
-_BY_WORD: dict[str, type[ResponseError]] = {
-    "MOVED": MovedError,
-    "ASK": AskError,
-    "TRYAGAIN": TryAgainError,
-    "CLUSTERDOWN": ClusterDownError,
-    "MASTERDOWN": MasterDownError,
-}
-
-
-def _as_newer_ones_say(error: ResponseError) -> ResponseError:
-    """The error by its class: older versions of redis-py know these from their own cluster client only."""
-    word, _, rest = str(error).partition(" ")
-    if type(error) is ResponseError and word in _BY_WORD:
-        return _BY_WORD[word](rest)
-    return error
 
 
 class Neighbours:

@@ -19,7 +19,14 @@ from typing import Any, Protocol, TypeVar
 import redis
 from redis import connection as sync_connection
 from redis.asyncio import connection as async_connection
-from redis.exceptions import ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    ResponseError,
+    TryAgainError,
+)
 
 from redjobs.manyhosts import Address
 
@@ -28,6 +35,15 @@ _VOID = "another server has taken over while this one stood still"
 
 #: The only call of this library that waits for something to come; its last word is how long.
 _BLOCKING = "BRPOPLPUSH"
+
+#: What older versions of redis-py know from their own cluster client only, by its first word.
+_BY_WORD: dict[str, type[ResponseError]] = {
+    "MOVED": MovedError,
+    "ASK": AskError,
+    "TRYAGAIN": TryAgainError,
+    "CLUSTERDOWN": ClusterDownError,
+    "MASTERDOWN": MasterDownError,
+}
 
 T = TypeVar("T")
 
@@ -63,6 +79,14 @@ class Finder(Protocol):
 
     def sent_away(self, error: ResponseError) -> Elsewhere | None:
         """What to raise when this refusal means that it is elsewhere, or will be; else None."""
+
+
+def told(error: ResponseError) -> ResponseError:
+    """A refusal by its class, whatever the version of redis-py makes of it."""
+    word, _, rest = str(error).partition(" ")
+    if type(error) is ResponseError and word in _BY_WORD:
+        return _BY_WORD[word](rest)
+    return error
 
 
 def _block_seconds(words: Sequence[Any]) -> float:
@@ -143,7 +167,7 @@ class _Seeking(_Watching):
                 raise Elsewhere(_VOID)
             return reply
         except ResponseError as error:
-            elsewhere = self._finder.sent_away(error)
+            elsewhere = self._finder.sent_away(told(error))
             if elsewhere is None:
                 raise
             self.disconnect()
@@ -201,7 +225,7 @@ class _AsyncSeeking(_Watching):
                 raise Elsewhere(_VOID)
             return reply
         except ResponseError as error:
-            elsewhere = self._finder.sent_away(error)
+            elsewhere = self._finder.sent_away(told(error))
             if elsewhere is None:
                 raise
             await self.disconnect(nowait=True)

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from redjobs.connect import sentinel
+from redjobs.connect.seeking import told
 from redjobs.connect.sentinel import Sentinels
 from redjobs.manyhosts import Address
 from redjobs.settings import resolve_url
@@ -72,3 +73,17 @@ def test_sentinels_that_do_not_answer_hold_up_few_calls(
     assert not sentinels.is_stale()
     now += 1.1
     assert sentinels.is_stale()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    ],
+)
+def test_what_a_former_primary_says_sends_away_with_every_version_of_redis_py(
+    sentinels: Sentinels, said: str
+) -> None:
+    assert sentinels.sent_away(told(redis.ResponseError(said))) is not None
+    assert sentinels.sent_away(told(redis.ResponseError("NOAUTH"))) is None
