@@ -81,7 +81,7 @@ class Finder(Protocol):
         """What to raise when this refusal means that it is elsewhere, or will be; else None."""
 
 
-def told(error: ResponseError) -> ResponseError:
+def recognized(error: ResponseError) -> ResponseError:
     """A refusal by its class, whatever the version of redis-py makes of it."""
     word, _, rest = str(error).partition(" ")
     if type(error) is ResponseError and word in _BY_WORD:
@@ -167,7 +167,7 @@ class _Seeking(_Watching):
                 raise Elsewhere(_VOID)
             return reply
         except ResponseError as error:
-            elsewhere = self._finder.sent_away(told(error))
+            elsewhere = self._finder.sent_away(recognized(error))
             if elsewhere is None:
                 raise
             self.disconnect()
@@ -225,7 +225,7 @@ class _AsyncSeeking(_Watching):
                 raise Elsewhere(_VOID)
             return reply
         except ResponseError as error:
-            elsewhere = self._finder.sent_away(told(error))
+            elsewhere = self._finder.sent_away(recognized(error))
             if elsewhere is None:
                 raise
             await self.disconnect(nowait=True)

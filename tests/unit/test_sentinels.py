@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from redjobs.connect import sentinel
-from redjobs.connect.seeking import told
+from redjobs.connect.seeking import recognized
 from redjobs.connect.sentinel import Sentinels
 from redjobs.manyhosts import Address
 from redjobs.settings import resolve_url
@@ -85,5 +85,5 @@ def test_sentinels_that_do_not_answer_hold_up_few_calls(
 def test_what_a_former_primary_says_sends_away_with_every_version_of_redis_py(
     sentinels: Sentinels, said: str
 ) -> None:
-    assert sentinels.sent_away(told(redis.ResponseError(said))) is not None
-    assert sentinels.sent_away(told(redis.ResponseError("NOAUTH"))) is None
+    assert sentinels.sent_away(recognized(redis.ResponseError(said))) is not None
+    assert sentinels.sent_away(recognized(redis.ResponseError("NOAUTH"))) is None

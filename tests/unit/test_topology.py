@@ -11,7 +11,7 @@ from redis.exceptions import MovedError
 from redjobs import drivers
 from redjobs.connect import cluster
 from redjobs.connect.cluster import NotServed, SlotFinder, Topology
-from redjobs.connect.seeking import told
+from redjobs.connect.seeking import recognized
 from redjobs.manyhosts import Address
 from redjobs.settings import resolve_url
 
@@ -97,6 +97,6 @@ def test_a_call_that_waits_for_replicas_is_not_taken_for_one_to_a_node_that_hung
 def test_an_older_redis_py_is_sent_away_as_well(topology: Topology, error: redis.ResponseError) -> None:
     finder = SlotFinder(topology, 0)
     assert finder.find() == ONE
-    assert isinstance(finder.sent_away(told(error)), NotServed)
+    assert isinstance(finder.sent_away(recognized(error)), NotServed)
     assert finder.find() == TWO
-    assert finder.sent_away(told(redis.ResponseError("WRONGTYPE of something"))) is None
+    assert finder.sent_away(recognized(redis.ResponseError("WRONGTYPE of something"))) is None
