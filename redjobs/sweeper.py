@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, fields
 
 from redjobs import commands
-from redjobs.commands import BATCH, Swept, Taken
+from redjobs.commands import BATCH, PROMPT_MS, Swept, Taken
 from redjobs.flows import Flow
 from redjobs.keys import Keys
 from redjobs.shards import Shards
@@ -59,9 +60,7 @@ def sweep_once(
     priorities: list[int] = []
     any_due = True
     while True:
-        swept: Swept = yield commands.sweep(
-            keys, dead_age_ms=policy.dead_age_ms, dead_max=policy.dead_max, limit=_LIMIT
-        )
+        swept = yield from _look(keys, policy)
         result.retired += swept.expired
         # First what matters most: whatever is refused after it, or takes long, nobody's jobs wait for that.
         for at in range(0, len(swept.retired), _LIMIT):
@@ -73,6 +72,21 @@ def sweep_once(
                 result.trimmed += yield commands.delete(keys, place, ids)
         if not any_due and max(len(swept.completed), len(swept.dead), swept.expired) < _LIMIT:
             return result
+
+
+def _look(keys: Keys, policy: SweepPolicy) -> Flow[Swept]:
+    """What there is to do. Whose lease has run out is retired, if the server moves.
+
+    Of a server that stood still for longer than a lease all leases have run out, and it may find a sweep
+    before the heartbeats that wait there, or whose workers are about to try again. So it is asked first who
+    is late; and again, with its own time, only where it answers promptly.
+    """
+    limits = {"dead_age_ms": policy.dead_age_ms, "dead_max": policy.dead_max, "limit": _LIMIT}
+    asked = time.monotonic()
+    swept: Swept = yield commands.sweep(keys, **limits)
+    if swept.late and time.monotonic() - asked < PROMPT_MS / 1000:
+        swept = yield commands.sweep(keys, **limits, asked_ms=swept.now_ms)
+    return swept
 
 
 def sweep_all(shards: Shards, policy: SweepPolicy) -> Flow[SweepResult]:

@@ -292,8 +292,12 @@ class Machine:
         worker = self.a_worker()
         if worker in self.model.workers:
             self.run(commands.heartbeat(self.keys, [worker], -1))
-            swept = self.run(commands.sweep(self.keys, dead_age_ms=HOUR, dead_max=1_000))
-            assert swept.expired == 1
+            looked = self.run(commands.sweep(self.keys, dead_age_ms=HOUR, dead_max=1_000))
+            assert (looked.expired, looked.late) == (0, 1)
+            swept = self.run(
+                commands.sweep(self.keys, dead_age_ms=HOUR, dead_max=1_000, asked_ms=looked.now_ms)
+            )
+            assert (swept.expired, swept.late) == (1, 0)
             assert swept.completed == swept.dead == []
             self.model.retire(worker, clean=False)
 

@@ -32,12 +32,13 @@ from redjobs.commands.queues import (
     reschedule,
 )
 from redjobs.commands.together import Round
-from redjobs.commands.upkeep import Swept, heartbeat, listed, recover, retire, stranded, sweep
+from redjobs.commands.upkeep import PROMPT_MS, Swept, heartbeat, listed, recover, retire, stranded, sweep
 
 __all__ = [
     "BATCH",
     "ENQUEUE_BATCH",
     "ENQUEUE_BYTES",
+    "PROMPT_MS",
     "SCRIPTS",
     "Arg",
     "Begun",

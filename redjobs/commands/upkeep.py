@@ -9,6 +9,9 @@ from typing import Any
 from redjobs.commands.command import SCRIPTS, Arg, Command, by_priority, texts, word
 from redjobs.keys import BELL, Keys
 
+#: A server that took longer for a call may have stood still, with heartbeats behind that call.
+PROMPT_MS = 1_000
+
 
 def heartbeat(
     keys: Keys, workers: Sequence[str], lease_ms: int, *, register: bool = False
@@ -32,24 +35,32 @@ def retire(keys: Keys, worker: str, *, clean: bool) -> Command[str]:
 class Swept:
     """What one `sweep` call retired and named."""
 
+    #: The server's time.
+    now_ms: int
+    #: Leases that had run out and were ended, and those that were left.
     expired: int
+    late: int
     retired: list[str]
     completed: list[str]
     dead: list[str]
 
 
-def sweep(keys: Keys, *, dead_age_ms: int, dead_max: int, limit: int = 100) -> Command[Swept]:
+def sweep(
+    keys: Keys, *, dead_age_ms: int, dead_max: int, limit: int = 100, asked_ms: int = 0
+) -> Command[Swept]:
     """Retire workers whose lease has run out; name up to `limit` of each kind of maintenance.
 
-    Of the workers that were retired earlier it names the newest, and each time others of the rest.
+    `asked_ms` is the server's time a moment ago: where that is longer ago, nobody is retired. Of the workers
+    that were retired earlier it names the newest, and each time others of the rest.
     """
 
     def parse(reply: Any) -> Swept:
-        expired, retired, completed, dead = reply
-        return Swept(expired, texts(retired), texts(completed), texts(dead))
+        now_ms, expired, late, retired, completed, dead = reply
+        return Swept(now_ms, expired, late, texts(retired), texts(completed), texts(dead))
 
     names = (keys.workers, keys.retired, keys.completed, keys.dead)
-    return Command(SCRIPTS["sweep"], names, (limit, dead_age_ms, dead_max), parse)
+    args = (limit, dead_age_ms, dead_max, asked_ms, PROMPT_MS)
+    return Command(SCRIPTS["sweep"], names, args, parse)
 
 
 def stranded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ class Upkeep:
         #: A pass that is not over, and what it did.
         self._pass: Iterator[None] | None = None
         self._swept = SweepResult()
+        #: Queues that are not swept before this time: their heartbeats were refused.
+        self._spared: dict[Keys, float] = {}
 
     @property
     def next_at(self) -> float:
@@ -60,8 +63,11 @@ class Upkeep:
             what = f"heartbeats of {keys.queue}"
             if isinstance(reply, ResponseError):
                 outage.refused(reply, what)
+                self._spared[keys] = math.inf
                 continue
             outage.accepted(what)
+            if self._spared.get(keys) == math.inf:  # other workers' were, too, and come first
+                self._spared[keys] = self.beat_at
             lapsed |= {name for name, alive in zip(names, reply, strict=True) if not alive}
         return lapsed
 
@@ -88,6 +94,8 @@ class Upkeep:
     def _sweep(self, queues: list[Keys], outage: Outage) -> Iterator[None]:
         """One pass over queues; it may be left after any command."""
         for keys in queues:
+            if time.monotonic() < self._spared.get(keys, 0.0):
+                continue
             what = f"sweeps of {keys.queue}"
             flow, reply = sweep_once(keys, self._options.sweep, self._swept), None
             try:

@@ -88,7 +88,8 @@ _BUILDERS: dict[str, Any] = {
     "fields": lambda job: commands.fields(KEYS, job),
     "listed": lambda worker: commands.listed(KEYS, worker),
     "retire": lambda worker, clean: commands.retire(KEYS, worker, clean=clean),
-    "sweep": lambda: commands.sweep(KEYS, dead_age_ms=10**9, dead_max=100),
+    # Never too old: what is tried in a world was decided in an earlier one.
+    "sweep": lambda: commands.sweep(KEYS, dead_age_ms=10**9, dead_max=100, asked_ms=10**15),
     "stranded": lambda worker, keep_ms: commands.stranded(KEYS, [worker], keep_ms=keep_ms),
     "recover": _recover,
     "cancel": lambda job: commands.cancel(KEYS, job, key_of(job)),

@@ -161,7 +161,7 @@ def sweep(lab: Lab) -> Command[Any]:
     lab.completed()
     lab.begun("w1")
     lab.run(commands.heartbeat(lab.keys, ["w1"], -1))
-    return commands.sweep(lab.keys, dead_age_ms=DAY, dead_max=1)
+    return commands.sweep(lab.keys, dead_age_ms=DAY, dead_max=1, asked_ms=lab.now_ms())
 
 
 def take(lab: Lab) -> Command[Any]:

@@ -126,7 +126,7 @@ class Lab:
 
     def sweep(self) -> commands.Swept:
         """One call of sweep with generous limits."""
-        return self.run(commands.sweep(self.keys, dead_age_ms=DAY, dead_max=1_000))
+        return self.run(commands.sweep(self.keys, dead_age_ms=DAY, dead_max=1_000, asked_ms=self.now_ms()))
 
     def recover(self, worker: str, charge: bool = True, errors: bytes = b"") -> tuple[int, int]:
         """All that a retired worker has goes back to the front; how many, and how many crashed."""

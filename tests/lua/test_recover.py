@@ -8,7 +8,7 @@ from redjobs import commands
 from redjobs.commands import Finished
 from redjobs.ids import new_id
 from redjobs.keys import BELL
-from tests.lua.seeds import ERRORS, HOUR, Lab
+from tests.lua.seeds import DAY, ERRORS, HOUR, Lab
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fakeredis
@@ -92,6 +92,16 @@ def test_only_leases_that_ran_out_are_swept(lab: Lab) -> None:
     assert (workers(lab), retired(lab)) == (["alive"], ["silent"])
 
 
+@pytest.mark.row(15)
+def test_a_sweep_that_has_lain_in_a_server_that_stood_still_retires_nobody(lab: Lab) -> None:
+    """Nor one that does not know what time it was there when it was asked for."""
+    lab.run(commands.heartbeat(lab.keys, ["w1"], -1, register=True))
+    for asked_ms in (0, lab.now_ms() - commands.PROMPT_MS - 1):
+        swept = lab.run(commands.sweep(lab.keys, dead_age_ms=DAY, dead_max=10, asked_ms=asked_ms))
+        assert (swept.expired, swept.late, swept.retired) == (0, 1, [])
+    assert lab.run(commands.heartbeat(lab.keys, ["w1"], HOUR)) == [True]
+
+
 def test_swept_twice_is_swept_once(lab: Lab) -> None:
     lab.begun("w1")
     lab.lose("w1")
@@ -102,7 +112,7 @@ def test_swept_twice_is_swept_once(lab: Lab) -> None:
 def test_one_sweep_retires_no_more_than_its_limit(lab: Lab) -> None:
     names = [f"w{i:03}" for i in range(5)]
     lab.run(commands.heartbeat(lab.keys, names, -1, register=True))
-    command = commands.sweep(lab.keys, dead_age_ms=HOUR, dead_max=10, limit=4)
+    command = commands.sweep(lab.keys, dead_age_ms=HOUR, dead_max=10, limit=4, asked_ms=lab.now_ms())
     assert [lab.run(command).expired for _ in range(3)] == [4, 1, 0]
     assert retired(lab) == names
 
@@ -127,7 +137,7 @@ def test_of_many_retired_workers_the_newest_are_named_each_time_and_the_others_i
 def test_who_is_retired_in_this_call_is_named_whoever_else_there_is(lab: Lab) -> None:
     lab.redis.zadd(lab.keys.retired, {f"old{i}": lab.now_ms() + 1000 for i in range(20)})
     lab.run(commands.heartbeat(lab.keys, ["w1", "w2"], -1, register=True))
-    found = lab.run(commands.sweep(lab.keys, dead_age_ms=1, dead_max=1, limit=3))
+    found = lab.run(commands.sweep(lab.keys, dead_age_ms=1, dead_max=1, limit=3, asked_ms=lab.now_ms()))
     assert found.expired == 2
     assert found.retired[:2] == ["w1", "w2"]
 

@@ -357,14 +357,14 @@ def test_retire_says_whether_a_call_may_be_under_way(clean: bool, flag: int) -> 
 
 
 def test_sweep_names_what_needs_maintenance() -> None:
-    command = commands.sweep(KEYS, dead_age_ms=1000, dead_max=7, limit=50)
+    command = commands.sweep(KEYS, dead_age_ms=1000, dead_max=7, limit=50, asked_ms=9)
     sends(
         command,
         "sweep",
         [KEYS.workers, KEYS.retired, KEYS.completed, KEYS.dead],
-        [50, 1000, 7],
+        [50, 1000, 7, 9, 1000],
     )
-    assert command.parse([2, [b"w"], [b"c"], [b"d"]]) == Swept(2, ["w"], ["c"], ["d"])
+    assert command.parse([10, 2, 1, [b"w"], [b"c"], [b"d"]]) == Swept(10, 2, 1, ["w"], ["c"], ["d"])
 
 
 def test_stranded_looks_into_the_lists_of_retired_workers() -> None:

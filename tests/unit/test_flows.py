@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,13 +11,14 @@ from typing import Any
 import pytest
 
 from redjobs import flows
-from redjobs.commands import ENQUEUE_BATCH, Command
+from redjobs.commands import ENQUEUE_BATCH, PROMPT_MS, Command
 from redjobs.errors import JobNotFound, RedjobsError
 from redjobs.flows import Flow
 from redjobs.ids import new_id
 from redjobs.jobs import NewJob, State, Verdict, make_options
 from redjobs.keys import Keys
 from redjobs.shards import Shards
+from redjobs.sweeper import sweep_once
 
 KEYS = Keys("mail")
 WHOLE = Shards("mail")
@@ -223,3 +226,33 @@ def test_what_is_no_id_is_not_found_and_not_asked_for(
 )
 def test_delete_looks_among_the_dead_and_the_completed(replies: list[Any], verdict: Verdict) -> None:
     assert pump(flows.delete(KEYS, ID), *replies)[0] is verdict
+
+
+# sweep ----------------------------------------------------------------------------------------
+
+
+def _is_late(_command: Command[Any]) -> list[Any]:
+    return [NOW, 0, 1, [], [], []]
+
+
+def _is_retired(command: Command[Any]) -> list[Any]:
+    assert NOW in command.args, "the server's own time"
+    return [NOW, 1, 0, [b"w1"], [], []]
+
+
+NOTHING_DUE = [b"promoted", -1, 0, [], [], 0]
+
+
+def test_whose_lease_has_run_out_is_retired_by_a_call_that_the_server_has_timed() -> None:
+    result, asked = pump(sweep_once(KEYS), _is_late, _is_retired, [[]], NOTHING_DUE)
+    assert asked == ["sweep", "sweep", "stranded", "take"]
+    assert result.retired == 1
+
+
+def test_of_a_server_that_stood_still_nobody_is_retired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers' heartbeats may lie behind that call, or come in a moment."""
+    clock = itertools.count(step=PROMPT_MS / 1000)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    result, asked = pump(sweep_once(KEYS), _is_late, NOTHING_DUE)
+    assert asked == ["sweep", "take"]
+    assert result.retired == 0
