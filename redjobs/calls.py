@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypedDict, Unpack
 
 from redjobs.clock import duration_ms, moment_ms
-from redjobs.errors import SettingsError
+from redjobs.errors import SettingsError, closest
 from redjobs.ids import new_id
 from redjobs.jobs import NO_OPTIONS, JobOptions, NewJob, make_options
 from redjobs.registry import Registry
@@ -69,7 +68,7 @@ def options_of(said: Mapping[str, Any]) -> JobOptions:
     """What `options` was given, checked. Raises SettingsError that names the option."""
     for name in said:
         if name not in _OPTIONS:
-            near = difflib.get_close_matches(name, _OPTIONS, n=1)
+            near = closest(name, _OPTIONS)
             hint = f"did you mean {near[0]}? " if near else ""
             raise SettingsError(f"there is no option {name!r}; {hint}There are {', '.join(_OPTIONS)}")
     return make_options(**said)

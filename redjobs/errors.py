@@ -27,6 +27,7 @@ Errors of the server itself (out of memory, read-only, no permission) pass throu
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -180,3 +181,10 @@ def reason_of(error: Exception) -> str:
     if _NO_RIGHT.search(text):
         text += " (`redjobs acl` prints the rights that each role needs)"
     return text or type(error).__name__
+
+
+def closest(word: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.6) -> list[str]:
+    """What somebody may have meant who wrote a word that is not known, the likeliest first."""
+    import difflib  # here: it costs each process that makes no such mistake 0.2 MB
+
+    return difflib.get_close_matches(word, list(known), n=most, cutoff=likeness)

@@ -15,7 +15,6 @@ are one have URLs with several hosts, which `redjobs.manyhosts` takes apart:
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import logging
 import math
@@ -28,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from redjobs.errors import SettingsError
+from redjobs.errors import SettingsError, closest
 from redjobs.manyhosts import Hosts, split_hosts
 
 logger = logging.getLogger("redjobs")
@@ -246,7 +245,7 @@ def _parse(url: str, source: str, environ: Mapping[str, str]) -> Server:
 
 
 def _unknown_scheme(url: str, scheme: str, source: str) -> str:
-    near = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.7)
+    near = closest(scheme, SCHEMES, likeness=0.7)
     hint = f"did you mean {near[0]}:// ? " if near else ""
     known = ", ".join(f"{name}://" for name in SCHEMES)
     return f"{_where(url, source)} has the unknown scheme {scheme}://; {hint}There are {known}"
@@ -305,7 +304,7 @@ def _check_option(name: str, value: str, known: Mapping[str, Callable[[str], obj
     if name in _REFUSED:
         raise SettingsError(f"{where}: take {name} out of the URL: {_REFUSED[name]}")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = closest(name, known)
         hint = f"did you mean {near[0]} ? " if near else ""
         options = ", ".join(known)
         raise SettingsError(f"{where} has the unknown option {name!r}; {hint}There are {options}")

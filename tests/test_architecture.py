@@ -86,6 +86,12 @@ PERMITTED = {"redjobs.keys.DEFAULT_PREFIX"}
 
 #: Imports inside functions: module -> what and why.
 LATE = {
+    "redjobs.cli.common": {
+        "redjobs.inspector": "a worker needs neither",
+        "redjobs.queue": "0.6 MB, with what it imports",
+    },
+    "redjobs.codec.ext": {"zoneinfo": "0.4 MB, for those who have times with a zone"},
+    "redjobs.errors": {"difflib": "0.2 MB, for those who have made a mistake"},
     "redjobs.connect": {
         "redis.maint_notifications": "redis-py 6.4 and later",
         "redis.driver_info": "redis-py 7 and later",

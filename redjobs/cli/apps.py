@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import sys
 import traceback
@@ -14,7 +13,7 @@ from typing import Any
 
 from redjobs.cli.failures import Unusable
 from redjobs.cli.text import printable_lines, say
-from redjobs.errors import RedjobsError, SettingsError
+from redjobs.errors import RedjobsError, SettingsError, closest
 from redjobs.worker.apps import import_apps
 
 
@@ -59,7 +58,7 @@ def load_function(spec: str) -> Callable[..., Any]:
         module = _import(module_name)
     function: Callable[..., Any] | None = getattr(module, name, None)
     if function is None:
-        near_names = difflib.get_close_matches(name, dir(module), n=1)
+        near_names = closest(name, dir(module))
         hint = f"; did you mean {module_name}:{near_names[0]}?" if near_names else ""
         raise SettingsError(f"{module_name} has no function {name!r}{hint}")
     return function

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import redis
@@ -16,12 +15,14 @@ import redis
 from redjobs import connect
 from redjobs.cli.failures import NotSo, refused
 from redjobs.cli.text import color_wish, printable, say
-from redjobs.errors import JobNotFound, SettingsError
+from redjobs.errors import JobNotFound, SettingsError, closest
 from redjobs.ids import check_name, shards_of, whole_of
-from redjobs.inspector import Inspector
 from redjobs.keys import DEFAULT_PREFIX
-from redjobs.queue import Queue
 from redjobs.settings import Server, redact, resolve_url
+
+if TYPE_CHECKING:  # a worker needs neither
+    from redjobs.inspector import Inspector
+    from redjobs.queue import Queue
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +47,8 @@ class Target:
     @cached_property
     def inspector(self) -> Inspector:
         """What reads."""
+        from redjobs.inspector import Inspector
+
         return Inspector(self.client, self.prefix)
 
     @cached_property
@@ -55,6 +58,8 @@ class Target:
 
     def queue(self, name: str) -> Queue:
         """What changes; with as many shards as are known of it."""
+        from redjobs.queue import Queue
+
         shards = shards_of(name, self.names)
         count = 1 + int(shards[-1].rpartition("/")[2]) if shards else 1
         return Queue(name, client=self.client, prefix=self.prefix, shards=count)
@@ -75,7 +80,7 @@ class Target:
         known = set(map(whole_of, self.names)) | set(self.names)
         for name in names:
             if check_name("queue", name) not in known:
-                near = difflib.get_close_matches(name, known, n=1)
+                near = closest(name, known)
                 hint = f"did you mean {printable(near[0])}?" if near else "it has no jobs and no workers"
                 text = f"warning: nobody has used a queue {printable(name)!r} here yet: {hint}"
                 say(text, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from redjobs.cli.failures import Unusable, of_ours
-from redjobs.errors import RedjobsError
+from redjobs.errors import RedjobsError, closest
 
 
 class Entry(NamedTuple):
@@ -38,7 +37,7 @@ class SuggestingGroup(click.Group):
         if name.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
         known = self.list_commands(ctx)
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+        near = closest(name, known, most=2, likeness=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
         raise click.UsageError(f"no command {name!r}; {hint}", ctx)
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:  # it costs each process 0.4 MB, and few jobs have a time with a zone
+    from zoneinfo import ZoneInfo
 
 TUPLE: Final = 1
 SET: Final = 2
@@ -116,6 +118,8 @@ def decode_decimal(data: bytes) -> Decimal:
 @lru_cache(maxsize=512)
 def _zone(key: str) -> ZoneInfo | None:
     """The zone, or None where this machine does not know it. Cached, since a miss is slow."""
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(key)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError; not a zone; a directory
@@ -131,10 +135,19 @@ def _offset(value: datetime | time) -> timedelta | None:
     return offset
 
 
-def _stamp(value: datetime | time, zone: tzinfo | None) -> bytes:
-    key = zone.key if type(zone) is ZoneInfo else None
+def _name_of(zone: tzinfo | None) -> str | None:
+    """By which a zone is found again on another machine."""
+    if zone is None or type(zone) is timezone:
+        return None
+    from zoneinfo import ZoneInfo
+
     # A key that is no name of a zone was given to ZoneInfo.from_file: the offset is all we have.
-    suffix = f"[{key}]" if key and _ZONE_KEY.fullmatch(key) else ""
+    return zone.key if type(zone) is ZoneInfo and zone.key and _ZONE_KEY.fullmatch(zone.key) else None
+
+
+def _stamp(value: datetime | time, zone: tzinfo | None) -> bytes:
+    key = _name_of(zone)
+    suffix = f"[{key}]" if key else ""
     return f"{value.isoformat()}{suffix}{'[fold=1]' if value.fold else ''}".encode("ascii")
 
 
@@ -178,13 +191,9 @@ def decode_date(data: bytes) -> date:
 
 def encode_time(value: time) -> bytes:
     zone = value.tzinfo
-    if _offset(value) is None and zone is not None and not _named(zone):
+    if _offset(value) is None and zone is not None and not _name_of(zone):
         raise Unencodable("its time zone has no name and, without a date, no offset: send it naive")
     return _stamp(value, zone)
-
-
-def _named(zone: tzinfo) -> bool:
-    return type(zone) is ZoneInfo and bool(zone.key and _ZONE_KEY.fullmatch(zone.key))
 
 
 def decode_time(data: bytes) -> time:
