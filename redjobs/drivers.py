@@ -160,7 +160,7 @@ class BaseDriver:
         if before and self._central is not None:
             return None  # the names may be on another node than the queue, which goes on where that is down
         now = time.monotonic()
-        if all(self._announced.get(name, 0.0) > now for name in shards.names):
+        if min([self._announced.get(name, 0.0) for name in shards.names]) > now:
             return None
         # Whoever else enqueues meanwhile need not say it, too.
         self._announced.update(dict.fromkeys(shards.names, now + _KNOWN_S))

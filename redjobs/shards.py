@@ -27,13 +27,14 @@ class Shards:
     def __init__(self, queue: str, prefix: str = DEFAULT_PREFIX, count: int = 1) -> None:
         if not 1 <= count <= MAX_SHARDS:
             raise SettingsError(f"shards must be from 1 to {MAX_SHARDS}, not {count!r}")
-        self.whole = Keys(queue, prefix)
-        if count == 1:
-            self.parts: tuple[Keys, ...] = (self.whole,)
-            return
-        if whole_of(queue) != queue:
+        if count > 1 and whole_of(queue) != queue:
             raise SettingsError(f"{queue!r} is a shard itself, and has none")
-        self.parts = tuple(Keys(f"{queue}/{number}", prefix) for number in range(count))
+        self.whole = Keys(queue, prefix)
+        self.parts: tuple[Keys, ...] = (self.whole,)
+        if count > 1:
+            self.parts = tuple(Keys(f"{queue}/{number}", prefix) for number in range(count))
+        #: Of all parts.
+        self.names = [part.queue for part in self.parts]
 
     @classmethod
     def said(cls, queue: str, prefix: str, count: int | None) -> Shards:
@@ -47,11 +48,6 @@ class Shards:
     def named(cls, queue: str, prefix: str) -> Shards:
         """Of a queue that is only named: as many as were last said of it in this process."""
         return _said.get((prefix, queue)) or cls(queue, prefix)
-
-    @property
-    def names(self) -> list[str]:
-        """Of all parts."""
-        return [part.queue for part in self.parts]
 
     @property
     def everywhere(self) -> list[Keys]:
