@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -37,16 +39,30 @@ def offset(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(offset: Path) -> Iterator[Server]:
-    """A Valkey that believes in the file; other binaries do not start under libfaketime."""
+    """A server that believes in the file; not every binary starts under libfaketime."""
     env = {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    with running(real_kinds()[0], env=env) as alone:
+    kind = real_kinds()[0]
+    if not _starts(str(kind.binary), env):
+        pytest.skip(f"{kind} does not start under libfaketime")
+    with running(kind, env=env) as alone:
         yield alone
         invariants.check(alone.client())
+
+
+def _starts(binary: str, env: dict[str, str]) -> bool:
+    """Debian's Redis hangs there before it has said its version."""
+    try:
+        subprocess.run(
+            [binary, "--version"], env=os.environ | env, check=True, capture_output=True, timeout=2
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 @pytest.fixture
