@@ -11,7 +11,7 @@ import pytest
 
 from redjobs.current import CurrentJob
 from redjobs.jobs import Claim
-from redjobs.worker.logs import JsonFormatter, TextFormatter
+from redjobs.worker.logs import JsonFormatter, TextFormatter, configure
 from redjobs.worker.work import Work
 
 
@@ -34,6 +34,17 @@ def test_where_nobody_looks_on_a_line_has_its_date() -> None:
     line = TextFormatter(colour=False, dated=True).format(sent)
     assert re.match(r"2027-01-15 \d\d:\d\d:00\.250 INFO ", line)
     assert line.endswith(TextFormatter(colour=False, dated=False).format(sent)) and line[11:] != line
+
+
+def test_into_a_file_the_log_has_dates(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure()
+    logging.getLogger("shop").warning("sent")
+    assert re.match(r"20\d\d-\d\d-\d\d ", capfd.readouterr().err)
 
 
 def test_colour_is_for_what_matters() -> None:
