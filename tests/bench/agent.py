@@ -14,8 +14,10 @@ import json
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
@@ -81,6 +83,38 @@ class Agent:
         begin = time.perf_counter()
         await asyncio.gather(*[producer() for _ in range(width)])
         return time.perf_counter() - begin
+
+    async def threads(self, job: str, first: int, count: int, width: int) -> float:
+        """Seconds to enqueue jobs from `width` threads at once, each one by one."""
+        if self._adapter.is_async:
+            raise NotImplementedError
+        numbers, ready = iter(range(first, first + count)), threading.Barrier(width + 1)
+
+        def producer() -> None:
+            ready.wait()
+            for number in numbers:
+                self._adapter.enqueue(job, number)
+
+        with ThreadPoolExecutor(width) as pool:
+            producers = [pool.submit(producer) for _ in range(width)]
+            ready.wait()
+            begin = time.perf_counter()
+            for each in producers:
+                each.result()
+            return time.perf_counter() - begin
+
+    async def trickle(self, job: str, first: int, count: int, every: float) -> list[float]:
+        """When each of these jobs was enqueued, to the other queue: one after the other, with pauses."""
+        found = []
+        for number in range(first, first + count):
+            found.append(time.time())
+            await self._call(self._adapter.enqueue_elsewhere, job, number)
+            await asyncio.sleep(every)
+        return found
+
+    async def worker_elsewhere(self) -> list[list[str]]:
+        """The commands that start a worker of the other queue."""
+        return self._adapter.worker_elsewhere()
 
     async def schedule(self, job: str, first: int, moments: list[float]) -> float:
         """Seconds to schedule jobs one by one."""

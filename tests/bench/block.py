@@ -101,7 +101,13 @@ class Block:
     def work(self, processes: int | None = None) -> list[Program]:
         """Start workers: as many processes as the variant says."""
         count = processes or self.variant.processes
-        commands = self.producer.ask("worker", kind=self.variant.kind, processes=count)
+        return self._start(self.producer.ask("worker", kind=self.variant.kind, processes=count))
+
+    def work_elsewhere(self) -> list[Program]:
+        """Start a worker of the other queue. Raises NotOffered where there is none."""
+        return self._start(self.producer.ask("worker_elsewhere"))
+
+    def _start(self, commands: list[list[str]]) -> list[Program]:
         started = []
         for number, command in enumerate(commands):
             name = f"worker-{len(self._workers)}-{number}"

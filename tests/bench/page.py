@@ -11,9 +11,10 @@ from pathlib import Path
 from tests.bench import tables
 from tests.bench.cases import BY_NAME
 from tests.bench.cases.case import Case
+from tests.bench.judge import US
 from tests.bench.plots import Bar, bars
 from tests.bench.results import Results, Variant
-from tests.bench.targets import US, judge
+from tests.bench.targets import judge
 
 _LOG = Path(__file__).with_name("log.md")
 
@@ -69,8 +70,8 @@ rate is of jobs that ran, all of them, and a run in which one did not is no resu
 "default" is a peer as it comes, "best" has the settings that its documents recommend for speed; both stand
 in [the settings](#settings). *ideal* is redjobs' own scripts on a raw socket in the leanest loop that can
 be written: the limit of this design in one Python process. *bare list* is LPUSH, RPOPLPUSH and LREM without
-any script: what a queue could reach that knows no ids, schedules, retries or fences. *redis-py alone* is
-redjobs' enqueue script called through redis-py and nothing else."""
+any script: what a queue could reach that knows no ids, schedules, retries or fences. *redis-py alone* makes
+an id, packs the arguments and calls redjobs' enqueue script with redis-py's `evalsha`: nothing else."""
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -113,15 +114,22 @@ def _case(results: Results, case: Case) -> str:
 
 def _settings(results: Results) -> str:
     rows = [
-        [peer, _versions(results.versions.get(peer, {})), told["default"], told["best"], _delivery(told)]
+        [peer, _versions(results.versions.get(peer, {})), told["default"], told["best"], *_promises(told)]
         for peer, told in results.settings.items()
     ]
-    heads = ["", "versions", "default", "best", "a killed worker"]
-    return "## Settings\n\n" + _table(heads, rows, text=5)
+    heads = ["", "versions", "default", "best", "a killed worker", "the schedule is in"]
+    return "\n\n".join(["## Settings", _PROMISES, _table(heads, rows, text=6)])
 
 
-def _delivery(told: dict[str, str]) -> str:
-    return "" if told["limit"] else told["delivery"]
+def _promises(told: dict[str, str]) -> list[str]:
+    return ["", ""] if told["limit"] else [told["delivery"], told.get("schedule", "")]
+
+
+_PROMISES = """\
+What a job costs depends on what is promised, so the last columns say it. Of blitzq, the mode that keeps the
+jobs of a killed worker is measured, and not the one that loses them; celery and huey let go of a job before
+it runs, as they come. A schedule in a worker's memory is not compared with those in Redis: a timer is all
+that it needs, but the worker has fetched these jobs before they are due, and keeps them to itself."""
 
 
 def _versions(found: dict[str, str]) -> str:

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 #: Requests that not every peer can answer, in words.
-_IN_WORDS = {"enqueue_many": "enqueue many at once", "together": "enqueue from coroutines"}
+_IN_WORDS = {
+    "enqueue_many": "enqueue many at once",
+    "together": "enqueue from coroutines",
+    "threads": "enqueue from threads",
+}
 
 
 class NotOffered(Exception):

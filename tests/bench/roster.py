@@ -26,6 +26,9 @@ class Peer:
     best: str = ""
     #: What a killed worker may cost.
     delivery: str = "at least once"
+    #: Where its scheduled jobs wait. In a worker's memory a timer is all that they need, but the worker has
+    #: fetched them before they are due, and keeps them to itself: lateness is not compared with these.
+    schedule: str = "Redis"
     #: Jobs per second that it drains, roughly: so many are enqueued that a run takes its time.
     pace: dict[str, int] = field(default_factory=lambda: {SYNC: 1_000, ASYNC: 1_000})
     #: Jobs per second that it schedules, roughly.
@@ -58,6 +61,7 @@ def _as_here(*packages: str) -> tuple[str, ...]:
     return tuple(f"{package}=={version(package)}" for package in packages)
 
 
+#: Measured in this order: what is compared round by round stands together.
 PEERS = (
     Peer(
         "redjobs",
@@ -70,22 +74,20 @@ PEERS = (
         own=True,
     ),
     Peer(
-        "redjobs, newer Python",
-        "redjobs",
-        packages=(*_as_here("redis", "hiredis", "msgpack", "click"), "uvloop==0.23.0"),
-        least_python="3.12",
-        default="redjobs worker, uvloop installed: for comparison with peers that need a newer Python",
-        pace={SYNC: 90_000, ASYNC: 60_000},
-        schedules=20_000,
-        control=True,
-    ),
-    Peer(
         "ideal",
         "ideal",
         kinds=(SYNC,),
-        default="redjobs' scripts on a raw socket, the leanest loop",
+        default="redjobs' scripts on a raw socket, the leanest loop; a bulk in calls of 250, all sent ahead",
         pace={SYNC: 120_000},
         schedules=50_000,
+        own=True,
+        limit=True,
+    ),
+    Peer(
+        "redis-py alone",
+        "plain",
+        kinds=(),
+        default="makes the id, packs the arguments, calls redjobs' script with redis-py's evalsha (RESP2)",
         own=True,
         limit=True,
     ),
@@ -99,12 +101,14 @@ PEERS = (
         limit=True,
     ),
     Peer(
-        "redis-py alone",
-        "plain",
-        kinds=(),
-        default="redjobs' enqueue script through redis-py, nothing else",
-        own=True,
-        limit=True,
+        "redjobs, newer Python",
+        "redjobs",
+        packages=(*_as_here("redis", "hiredis", "msgpack", "click"), "uvloop==0.23.0"),
+        least_python="3.12",
+        default="redjobs worker, uvloop installed: for comparison with peers that need a newer Python",
+        pace={SYNC: 90_000, ASYNC: 60_000},
+        schedules=20_000,
+        control=True,
     ),
     Peer(
         "rq",
@@ -120,9 +124,10 @@ PEERS = (
         "celery",
         packages=("celery[redis]==5.7.0", "redis==8.1.0", "hiredis==3.5.0"),
         kinds=(SYNC,),
-        default="celery worker --concurrency 1 (prefork), Redis as broker, no result backend",
+        default="celery worker --concurrency 1 (prefork; its other pools are not run), no result backend",
         best="prefetch multiplier 128, task_ignore_result, no gossip, mingle, heartbeat, --loglevel ERROR",
         delivery="at most once",
+        schedule="the worker's memory",
         pace={SYNC: 1_400},
         schedules=600,
     ),
@@ -132,6 +137,7 @@ PEERS = (
         packages=("dramatiq[redis]==2.2.1", "redis==8.1.0", "hiredis==3.5.0"),
         default="dramatiq --processes 1 (8 threads), AsyncIO middleware",
         best="prefetch 200",
+        schedule="the worker's memory",
         pace={SYNC: 5_000, ASYNC: 4_000},
     ),
     Peer(
@@ -140,7 +146,7 @@ PEERS = (
         packages=("blitzq==1.1.0", "redis==8.1.0", "hiredis==3.5.0"),
         best_packages=("uvloop==0.23.0",),
         least_python="3.12",
-        default="blitzq worker (mode reliable)",
+        default="blitzq worker (mode reliable; its mode fast loses a killed worker's jobs, and is not run)",
         best="store_results=False, concurrency 200, batch size 200, uvloop installed, --log-level WARNING",
         pace={SYNC: 14_000, ASYNC: 35_000},
     ),
@@ -179,7 +185,7 @@ PEERS = (
         packages=("arq==0.28.0", "redis==5.3.1", "hiredis==3.5.0"),
         kinds=(ASYNC,),
         default="arq (10 jobs at a time, polls every 0.5 s)",
-        best="max_jobs 100, poll_delay 0.01, keep_result 0",
+        best="max_jobs 100, poll_delay 0.01, keep_result 0, --custom-log-dict (no line per job)",
         pace={ASYNC: 2_500},
         schedules=500,
     ),
@@ -188,7 +194,7 @@ PEERS = (
         "saq",
         packages=("saq[hiredis]==0.26.4", "redis==7.4.1", "hiredis==3.5.0", "typing_extensions==4.16.0"),
         default="saq (10 jobs at a time)",
-        best="concurrency 100, ttl=-1 (no results)",
+        best="concurrency 100, ttl=-1 (no results); its schedule timer cannot be less than a second",
         delivery="at most once (retries=1)",
         pace={SYNC: 2_600, ASYNC: 3_000},
     ),

@@ -87,6 +87,7 @@ class Run:
             "best": peer.best,
             "delivery": peer.delivery,
             "limit": "yes" if peer.limit or peer.control else "",
+            "schedule": peer.schedule,
         }
         for mode in peer.modes:
             try:
@@ -116,7 +117,7 @@ class Run:
     def _rounds(self, case: Case, peer: Peer) -> int:
         if case.once:
             return 1
-        return self.scale.own_rounds if peer.own else self.scale.rounds
+        return self.scale.own_rounds * case.slices if peer.own else self.scale.rounds
 
     def _variants(self, case: Case, peer: Peer) -> list[Variant]:
         mine = self.scale.peer_cases

@@ -23,6 +23,8 @@ from tests.ports import free_port
 
 #: Calls that take longer are in the slow log, in microseconds.
 _SLOW_US = 1_000
+#: More than there are of these in any case: none is dropped.
+_SLOW_CALLS = 100_000
 
 
 def binary_of(wanted: str) -> str:
@@ -59,7 +61,8 @@ class BenchServer:
         return f"Redis {info['redis_version']}"
 
     def used_memory(self) -> int:
-        """Bytes that its data uses: without clients, their buffers and the texts of scripts."""
+        """Bytes that its data uses: without clients, their buffers, the texts of scripts and the slow log."""
+        self.client.slowlog_reset()
         info = self.info("memory")
         besides = ("mem_clients_normal", "mem_aof_buffer", "used_memory_scripts_eval")
         return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in besides)
@@ -77,8 +80,9 @@ class BenchServer:
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     def slow_calls(self) -> list[tuple[float, str]]:
-        """Each call that took longer than a millisecond: milliseconds and its beginning, slowest first."""
-        calls: Any = self.client.slowlog_get(1_000)
+        """Calls of more than a millisecond since the last time: their length and beginning; slowest first."""
+        calls: Any = self.client.slowlog_get(_SLOW_CALLS)
+        self.client.slowlog_reset()
         found = [(call["duration"] / 1000, call["command"][:60].decode()) for call in calls]
         return sorted(found, reverse=True)
 
@@ -121,7 +125,7 @@ def running(binary: str, home: Path, *, aof: bool = False) -> Iterator[BenchServ
     port = free_port()
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
     command += ["--appendonly", "yes" if aof else "no", "--appendfsync", "everysec"]
-    command += ["--slowlog-log-slower-than", str(_SLOW_US), "--slowlog-max-len", "1000"]
+    command += ["--slowlog-log-slower-than", str(_SLOW_US), "--slowlog-max-len", str(_SLOW_CALLS)]
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     server = BenchServer(process, port)

@@ -1,4 +1,7 @@
-"""Calls of one queue that wait for the server share their round trips, and nothing else."""
+"""Calls of one queue that wait for the server share their round trips, and nothing else.
+
+Threads that do: `test_sharing_threads`.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,6 @@ from tests.waiting import wait_until
 
 def send(user_id: int) -> None:
     """A job."""
-
-
-@pytest.fixture
-def queue(server: Server, keys: Keys) -> Iterator[Queue]:
-    queue = Queue(keys.queue, url=server.url, prefix=keys.prefix)
-    yield queue
-    queue.close()
 
 
 @pytest.fixture
@@ -133,73 +129,6 @@ def test_an_event_loop_that_ends_in_mid_call_leaves_a_queue_that_works(server: S
 
     asyncio.run(leave())
     asyncio.run(again())
-
-
-def test_threads_that_share_a_queue(queue: Queue, redis: Redis) -> None:
-    queue.enqueue(send, 0)
-    ids: list[str] = []
-    barrier = threading.Barrier(8)
-
-    def work() -> None:
-        barrier.wait()
-        ids.extend(queue.enqueue(send, number).id for number in range(50))
-
-    before = reads(redis)
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(ids)) == 400
-    assert redis.llen(queue.keys.ready) == 401
-    assert reads(redis) - before < 300
-
-
-@pytest.mark.unchecked("a unique key of a wrong type")
-def test_a_thread_that_fails_fails_alone(queue: Queue, redis: Redis) -> None:
-    redis.lpush(queue.keys.unique("broken"), "not an id")
-    failed: list[str] = []
-
-    def work(key: str) -> None:
-        for number in range(30):
-            try:
-                queue.options(key=key if key == "broken" else f"{key}:{number}").enqueue(send, number)
-            except redis_py.ResponseError:
-                failed.append(key)
-
-    threads = [threading.Thread(target=work, args=(key,)) for key in ("a", "b", "broken", "c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == ["broken"] * 30
-    assert redis.llen(queue.keys.ready) == 90
-
-
-def test_a_child_that_was_forked_in_mid_call_waits_for_nobody(queue: Queue, server: Server) -> None:
-    queue.enqueue(send, 0)
-    os.kill(server.pid, signal.SIGSTOP)
-    thread = threading.Thread(target=queue.enqueue, args=(send, 1))
-    thread.start()
-    wait_until(lambda: queue._driver._busy)
-    child = os.fork()
-    if child == 0:
-        try:
-            os.kill(server.pid, signal.SIGCONT)
-            queue.enqueue(send, 2)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    ended: list[int] = []
-
-    def has_ended() -> bool:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        ended.extend([os.waitstatus_to_exitcode(status)] if pid else [])
-        return bool(ended)
-
-    wait_until(has_ended)
-    thread.join()
-    assert ended == [0]
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -7,13 +7,14 @@ from tests.bench.cases.cost import IDLE, MEMORY, STARTUP
 from tests.bench.cases.crash import CRASH
 from tests.bench.cases.delay import DUE, LATENCY, LATENESS
 from tests.bench.cases.drain import DRAIN
-from tests.bench.cases.enqueue import BULK, CONCURRENT, ENQUEUE
+from tests.bench.cases.enqueue import BULK, CONCURRENT, ENQUEUE, THREADS
 from tests.bench.cases.growth import GROWTH
 
 CASES: tuple[Case, ...] = (
     ENQUEUE,
     BULK,
     CONCURRENT,
+    THREADS,
     DRAIN,
     LATENCY,
     LATENESS,

@@ -33,6 +33,9 @@ class Case:
     parallel: bool = False
     #: Rounds make no difference, or cost too much.
     once: bool = False
+    #: So many times as many rounds of redjobs and its limits as other cases have, each so much shorter: what
+    #: is compared then stands close together, and a machine that changes its speed changes that of both.
+    slices: int = 1
 
 
 def kind_of(peer: Peer) -> str:

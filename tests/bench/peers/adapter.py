@@ -60,6 +60,10 @@ class Adapter:
         """Many jobs with the peer's own way to do that."""
         raise NotImplementedError
 
+    def enqueue_elsewhere(self, job: str, number: int) -> Any:
+        """One job, now, to another queue on the same server."""
+        raise NotImplementedError
+
     def enqueue_at(self, job: str, number: int, moment: float) -> Any:
         """One job at a moment (seconds since the epoch)."""
         raise NotImplementedError
@@ -84,6 +88,10 @@ class Adapter:
 
     def worker(self, kind: str, processes: int) -> list[Command]:
         """What to start: so many processes that run jobs of this kind, sync or async."""
+        raise NotImplementedError
+
+    def worker_elsewhere(self) -> list[Command]:
+        """What to start for the other queue: one process."""
         raise NotImplementedError
 
 

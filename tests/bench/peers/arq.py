@@ -21,6 +21,10 @@ async def anap(_ctx: Any, number: int, text: str) -> None:
     await handlers.anap(number, text)
 
 
+#: For `--custom-log-dict`: no line per job.
+QUIET = {"version": 1, "disable_existing_loggers": False, "loggers": {"arq": {"level": "WARNING"}}}
+
+
 class WorkerSettings:
     """What its command line reads."""
 
@@ -51,4 +55,7 @@ class Producer(Adapter):
         await self._pool.enqueue_job(job, number, TEXT, _defer_until=at)
 
     def worker(self, kind: str, processes: int) -> list[Command]:
-        return [[program("arq"), "tests.bench.peers.arq.WorkerSettings"]] * processes
+        command = [program("arq"), "tests.bench.peers.arq.WorkerSettings"]
+        if self.best:
+            command += ["--custom-log-dict", "tests.bench.peers.arq.QUIET"]
+        return [command] * processes

@@ -1,7 +1,8 @@
 """The limit of redjobs' design: its own scripts on a raw socket, in the leanest loop that can be written.
 
 No client library, no options, retries, hooks, limits or reports; nothing but the scripts, msgpack
-and the handler. Before a batch runs, the next one is asked for, so the server works meanwhile.
+and the handler. Before a batch runs, the next one is asked for, so the server works meanwhile; and
+while it stores some jobs, the next call is made.
 
     python -m tests.bench.peers.ideal URL
 """
@@ -17,7 +18,7 @@ from typing import Any
 import hiredis
 import msgpack
 
-from redjobs.commands import SCRIPTS
+from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
 from redjobs.ids import new_id, new_token, new_worker
 from redjobs.keys import BELL, Keys
 from tests.bench.peers.adapter import JOBS, TEXT, Adapter, Command, address, module
@@ -70,7 +71,7 @@ def enqueue_command(job: str, planned: Iterable[tuple[int, str]]) -> tuple[Any, 
 
 
 class Producer(Adapter):
-    """One call of the script per job, or per thousand jobs."""
+    """One call of the script per job; of many, as many jobs in each call as redjobs has, all sent ahead."""
 
     async def open(self) -> None:
         self._wire = Wire(self.url)
@@ -82,10 +83,18 @@ class Producer(Adapter):
         self._wire.call(*enqueue_command(job, [(number, "")]))
 
     def enqueue_many(self, job: str, numbers: Sequence[int]) -> None:
-        self._wire.call(*enqueue_command(job, [(number, "") for number in numbers]))
+        self._all(job, [(number, "") for number in numbers])
 
     def schedule_many(self, job: str, planned: Iterable[tuple[int, float]]) -> None:
-        self._wire.call(*enqueue_command(job, [(n, str(int(at * 1000))) for n, at in planned]))
+        self._all(job, [(number, str(int(at * 1000))) for number, at in planned])
+
+    def _all(self, job: str, planned: Sequence[tuple[int, str]]) -> None:
+        """All calls, then all replies: these are short, and the server goes on while nobody reads them."""
+        parts = [planned[n : n + ENQUEUE_BATCH] for n in range(0, len(planned), ENQUEUE_BATCH)]
+        for part in parts:
+            self._wire.send(enqueue_command(job, part))
+        for _ in parts:
+            self._wire.read()
 
     def worker(self, kind: str, processes: int) -> list[Command]:
         return [module("tests.bench.peers.ideal", self.url)] * processes

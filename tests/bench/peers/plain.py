@@ -1,4 +1,7 @@
-"""redjobs' enqueue script called through redis-py and nothing else: what one call costs at least."""
+"""redjobs' enqueue script called through redis-py: what one call costs at least.
+
+It makes the id, packs the arguments and calls EVALSHA, as redjobs must; the reply is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class Producer(Adapter):
 
     async def open(self) -> None:
         host, port = address(self.url)
-        self._client = redis.Redis(host, port)
+        self._client = redis.Redis(host, port, protocol=2)  # as redjobs does
         self._client.script_load(SCRIPTS["enqueue"].text)
         self._sha = SCRIPTS["enqueue"].sha
         keys = Keys("bench")

@@ -14,11 +14,13 @@ class Producer(Adapter):
     def __init__(self, url: str, mode: str) -> None:
         super().__init__(url, mode)
         self._queue = Queue("bench", url=url)
+        self._elsewhere = Queue("elsewhere", url=url)
         self._async_queue = AsyncQueue("bench", url=url)
         self._ids: dict[int, str] = {}
 
     async def close(self) -> None:
         self._queue.close()
+        self._elsewhere.close()
         await self._async_queue.close()
 
     def enqueue(self, job: str, number: int) -> None:
@@ -27,6 +29,9 @@ class Producer(Adapter):
     def enqueue_many(self, job: str, numbers: Sequence[int]) -> None:
         fn = JOBS[job]
         self._queue.enqueue_many(call(fn, number, TEXT) for number in numbers)
+
+    def enqueue_elsewhere(self, job: str, number: int) -> None:
+        self._elsewhere.enqueue(JOBS[job], number, TEXT)
 
     def enqueue_at(self, job: str, number: int, moment: float) -> None:
         self._queue.enqueue_at(moment, JOBS[job], number, TEXT)
@@ -48,11 +53,15 @@ class Producer(Adapter):
         assert self._queue.reschedule(self._ids[number], at=moment)
 
     def worker(self, kind: str, processes: int) -> list[Command]:
-        return [
-            module(
-                "redjobs.cli",
-                *("worker", "bench", "--url", self.url),
-                *("--app", "tests.bench.handlers", "--processes", processes),
-                *(("--log-level", "warning") if self.best else ()),
-            )
-        ]
+        return [self._worker("bench", processes)]
+
+    def worker_elsewhere(self) -> list[Command]:
+        return [self._worker("elsewhere", 1)]
+
+    def _worker(self, queue: str, processes: int) -> Command:
+        return module(
+            "redjobs.cli",
+            *("worker", queue, "--url", self.url),
+            *("--app", "tests.bench.handlers", "--processes", processes),
+            *(("--log-level", "warning") if self.best else ()),
+        )

@@ -52,7 +52,7 @@ class Producer(Adapter):
         await queue.enqueue(job, number=number, text=TEXT, **_OPTIONS)
 
     async def enqueue_at(self, job: str, number: int, moment: float) -> None:
-        # It knows whole seconds only; a job must not be early.
+        # Its worker looks once a second for what is due; `timers` take whole seconds, so that is the least.
         await queue.enqueue(job, number=number, text=TEXT, scheduled=moment, **_OPTIONS)
 
     def worker(self, kind: str, processes: int) -> list[Command]:
