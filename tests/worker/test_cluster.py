@@ -536,7 +536,11 @@ def test_the_printed_rights_are_enough_in_a_cluster(
     assert process.count("no permission") == process.count("Traceback") == 0, process.log
     cli = Cli(server, Keys("default"), env={"REDJOBS_URL": roles[Role.ADMIN].url})  # type: ignore[arg-type]
     assert cli.json("clear", "default", "--yes")["removed"]["scheduled"] == 1
-    for role, denied in ((Role.PRODUCER, "wait"), *((role, "cluster|slots") for role in Role)):
+    waits = [(role, "wait") for role in (Role.PRODUCER, Role.WORKER)]  # its handlers may enqueue
+    for role, denied in (*waits, *((role, "cluster|slots") for role in Role)):
+        allowed = Queue(url=roles[role].url, wait_replicas=int(denied == "wait"))
+        assert allowed.enqueue(record, "allowed").created
+        allowed.close()
         roles[role].lacks(denied)
         refused = Queue(url=roles[role].url, wait_replicas=1)
         with pytest.raises((redis.ResponseError, NotReplicated), match=NO_RIGHT):
