@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -35,6 +35,8 @@ _NOT_ALLOWED = (redis.AuthenticationError, NoPermissionError)
 #: A reply that comes later may be of a node whose replica has taken over. Besides what the call itself may
 #: block; longer than WAIT does for `wait_replicas`, and than the server's timer is late.
 _SLOW_S = 1.25
+#: What stands for a hostname with `cluster-preferred-endpoint-type hostname`, where a node was given none.
+_NAMELESS = "?"
 #: Connections that are made together read the map of the slots once.
 _FRESH_S = 0.1
 
@@ -137,10 +139,17 @@ class Topology:
 
     def _ask(self, address: Address) -> list[tuple[int, int, Address]]:
         ranges = []
-        for first, last, (host, port, *_), *_ in ask(address, self._options, "CLUSTER", "SLOTS"):
+        for first, last, node, *_ in ask(address, self._options, "CLUSTER", "SLOTS"):
             # A node that does not know its own name means: where you found me.
-            ranges.append((int(first), int(last), (host.decode() if host else address[0], int(port))))
+            ranges.append((int(first), int(last), (_host(*node) or address[0], int(node[1]))))
         return ranges
+
+
+def _host(name: bytes | None, _port: Any, _id: bytes = b"", about: Sequence[bytes] = (), *_: Any) -> str:
+    """Where a node is that is listed under this name. Where it has no hostname, by its IP."""
+    if name == _NAMELESS.encode():
+        name = dict(zip(about[::2], about[1::2], strict=False)).get(b"ip")
+    return (name or b"").decode()
 
 
 class SlotFinder:
@@ -191,7 +200,9 @@ class SlotFinder:
     def sent_away(self, error: ResponseError) -> Elsewhere | None:
         """What it means, where the node will not run what it was told."""
         if isinstance(error, MovedError):
-            self._hint = self._home = (error.host or self._home[0], error.port) if self._home else None
+            # Its IP is not told here: then whoever is asked for the map says it.
+            if error.host != _NAMELESS:
+                self._hint = self._home = (error.host or self._home[0], error.port) if self._home else None
             return NotServed(f"the slot of this queue has moved to {error.node_addr[0]}:{error.port}")
         if isinstance(error, AskError | TryAgainError):
             return NotServed(

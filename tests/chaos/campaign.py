@@ -74,6 +74,8 @@ class Seen:
     contents: list[Contents] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    #: In monotonic seconds, without the drain.
+    began: float = 0.0
     seconds: float = 0.0
     drain_seconds: float = 0.0
     log_lines: dict[str, int] = field(default_factory=dict)
@@ -155,7 +157,7 @@ class _Campaign:
         url, lease = here.proxy.url, settings.lease
         load = Load(settings.seed, url, seen.history, seen.record, lease=lease, poison=settings.poison)
         nemesis = Nemesis(acts, here, fleet, seen.history, lease=lease, enough=settings.kills)
-        began = time.monotonic()
+        began = seen.began = time.monotonic()
         load.start()
         self._await_first_run(fleet)
         nemesis.start()

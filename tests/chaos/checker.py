@@ -78,6 +78,11 @@ class Fault:
     #: The supervisor above whom it hit.
     supervisor: int = 0
 
+    @property
+    def excuses_everybody(self) -> bool:
+        """Whether any job may run again for it."""
+        return self.excuses and self.pids is None
+
     def hits(self, run: Run) -> bool:
         """Whether this process was hit, and that is an excuse."""
         return self.excuses and (self.pids is None or run.pid in self.pids)
@@ -105,9 +110,24 @@ class Repeats:
     unsettled: Counter[str] = field(default_factory=Counter)
     #: Told to stop by their worker, and given back.
     stopped: int = 0
-    #: Their enqueue was sent again, and the job was over when it arrived.
-    sent_again: int = 0
+    #: Their enqueue was sent again, and the job was over when it arrived: the first runs of those made anew.
+    anew: list[Run] = field(default_factory=list)
+    #: Of those that faults explain: by no other fault than one that excuses everybody.
+    of_everybody: int = 0
     unexplained: list[tuple[Run, Run]] = field(default_factory=list)
+
+    def count(self, run: Run, again: Run, fault: Fault | None) -> None:
+        """One more, and the fault that explains it."""
+        if fault is None:
+            self.unexplained.append((run, again))
+            return
+        self.of_everybody += fault.excuses_everybody
+        (self.running if run.ended is None else self.unsettled)[fault.kind] += 1
+
+    @property
+    def sent_again(self) -> int:
+        """How many there were of those."""
+        return len(self.anew)
 
     @property
     def total(self) -> int:
@@ -127,6 +147,7 @@ def repeats(
     `sent` is when each job's enqueue was sent. `slack`: seconds from a job's end to its settlement.
     """
     found = Repeats()
+    faults = sorted(faults, key=lambda fault: fault.excuses_everybody)
     for job, each in by_job(runs).items():
         sendings = [_arrivals(at, faults) for at in sent.get(job, ())[1:]]
         for run, again in pairwise(each):
@@ -136,18 +157,26 @@ def repeats(
                 found.stopped += 1
                 continue
             fault = next((fault for fault in faults if fault.explains(run, again, slack)), None)
-            if fault is None:
+            # What everybody is excused for is looked at last; and what begins to count anew is another job.
+            if fault is None or fault.excuses_everybody or again.attempt < run.attempt:
                 made_anew = _made_anew(run, again, sendings)
-                if made_anew is None:
-                    found.unexplained.append((run, again))
-                else:
+                if made_anew is not None:
                     sendings.remove(made_anew)
-                    found.sent_again += 1
-            elif run.ended is None:
-                found.running[fault.kind] += 1
-            else:
-                found.unsettled[fault.kind] += 1
+                    found.anew.append(again)
+                    continue
+            found.count(run, again, fault)
     return found
+
+
+def excused_share(faults: Iterable[Fault], began: float, seconds: float) -> float:
+    """Of this time, the share in which there was a fault that excuses everybody."""
+    spans = sorted((fault.at, fault.until) for fault in faults if fault.excuses_everybody)
+    at, covered = began, 0.0
+    for since, until in spans:
+        end = min(until, began + seconds)
+        covered += max(0.0, end - max(since, at))
+        at = max(at, end)
+    return covered / seconds if seconds else 0.0
 
 
 def _is_planned(run: Run, again: Run) -> bool:
@@ -215,12 +244,17 @@ def living(runs: Iterable[Run], faults: Iterable[Fault]) -> list[Run]:
     return [run for run in runs if not any(fault.makes_zombie(run) for fault in wide)]
 
 
-def wrong_attempts(runs: Iterable[Run], alive: Iterable[Run]) -> list[str]:
-    """Attempts count failures and nothing else: they never fall, and never run ahead."""
-    wrong, counted = [], {id(run) for run in alive}
+def wrong_attempts(runs: Iterable[Run], alive: Iterable[Run], anew: Iterable[Run] = ()) -> list[str]:
+    """Attempts count failures and nothing else: they never fall, and never run ahead.
+
+    With the runs in `anew` a job begins that was made again when it was over.
+    """
+    wrong, counted, firsts = [], {id(run) for run in alive}, {id(run) for run in anew}
     for job, each in by_job(runs).items():
         failures, least = 0, 1
         for run in each:
+            if id(run) in firsts:
+                failures, least = 0, 1
             if id(run) in counted:
                 if run.attempt > 1 + failures:
                     wrong.append(f"{job} was at attempt {run.attempt} after {failures} failures")

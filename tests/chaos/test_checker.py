@@ -105,6 +105,23 @@ def test_an_enqueue_that_came_again_before_the_job_was_over_explains_nothing() -
     assert repeats(runs, [paused], {"job": [0.9, 1.5]}).sent_again == 1
 
 
+def test_a_job_that_is_made_anew_begins_to_count_anew() -> None:
+    """Whatever else befell the first one, which had failed before it was over."""
+    runs = [run(1.0, 1.1, AGAIN), run(1.2, 1.3, DONE, attempt=2), run(2.0, 2.1, AGAIN)]
+    runs += [run(2.2, 2.3, DONE, attempt=2)]
+    for faults in ([], [Fault("black hole", 1.0, 3.0)]):
+        found = repeats(runs, faults, {"job": [0.9, 1.95]})
+        assert (found.sent_again, found.total) == (1, 1)
+        assert wrong_attempts(runs, runs, found.anew) == []
+    assert len(wrong_attempts(runs, runs)) == 1
+
+
+def test_an_enqueue_that_was_sent_twice_is_no_matter_of_the_network() -> None:
+    runs = [run(1.0, 1.1, DONE), run(1.2, 1.3, DONE), run(1.4, 1.5, DONE)]
+    found = repeats(runs, [Fault("black hole", 1.0, 3.0)], {"job": [0.9, 1.15]})
+    assert (found.sent_again, found.of_everybody, found.total) == (1, 1, 2)
+
+
 def test_planned_repeats_are_none() -> None:
     assert repeats([run(1.0, 1.1, AGAIN), run(2.0, 2.1, DONE, attempt=2)], []).total == 0
     assert repeats([run(1.0, 1.1, STOPPED), run(2.0, 2.1, DONE)], []).stopped == 1

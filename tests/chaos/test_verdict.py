@@ -325,6 +325,31 @@ def test_each_kind_of_recovery_has_a_row(seen: Seen) -> None:
     assert figures(seen, judge(seen))["recovery_seconds"][ORPHANED]["count"] == 1
 
 
+def test_repeats_that_anybody_would_be_excused_are_counted_and_their_time(seen: Seen) -> None:
+    """One of two jobs was also hit itself."""
+    orphan_in_time(seen)
+    seen.began, seen.seconds = 1.0, 10.0
+    seen.history.faults += [Fault("black hole", 1.2, 4.0), Fault("half open", 3.0, 6.0)]
+    seen.history.faults.append(Fault("all cut", 8.0, 9.0, excuses=False))
+    enqueued(seen, "b")
+    ran(seen, "b", 2.0, None, pid=3)
+    ran(seen, "b", 5.5, 5.6, DONE, pid=2)
+    verdict = judge(seen)
+    assert verdict.repeats.total == 2
+    assert figures(seen, verdict)["excused_everybody"] == {"repeats": 1, "share_of_time": 0.48}
+    assert "1 of these only by a fault that excuses everybody" in table(seen, verdict)
+    assert "48% of the time" in table(seen, verdict)
+
+
+def test_with_the_default_lease_a_dead_machines_jobs_run_within_what_is_promised(seen: Seen) -> None:
+    seen.settings = replace(seen.settings, lease=15.0)
+    killed(seen, 1.5 + 20.5, MACHINE)
+    assert [problem.split(":")[0] for problem in judge(seen).problems] == ["recovered late"]
+    seen.record.runs.clear()
+    killed(seen, 1.5 + 19.5, MACHINE)
+    assert judge(seen).is_valid
+
+
 def test_quarantined_jobs_are_counted_apart(seen: Seen) -> None:
     poison(seen)
     verdict = judge(seen)

@@ -100,3 +100,37 @@ def test_an_older_redis_py_is_sent_away_as_well(topology: Topology, error: redis
     assert isinstance(finder.sent_away(recognized(error)), NotServed)
     assert finder.find() == TWO
     assert finder.sent_away(recognized(redis.ResponseError("WRONGTYPE of something"))) is None
+
+
+#: As a node tells it that has a hostname itself; the one before it has none.
+NAMELESS = [b"?", 6379, b"id", [b"ip", b"10.0.0.1"]]
+NAMED = [b"node-2", 6379, b"id", [b"ip", b"10.0.0.2"]]
+
+
+@pytest.mark.parametrize(
+    ("told", "home"),
+    [
+        (NAMED, TWO),
+        (NAMELESS, ("10.0.0.1", 6379)),
+        ([None, 6380, b"id", [b"ip", b"10.0.0.1"]], ("node-1", 6380)),
+        ([b"", 6380], ("node-1", 6380)),  # Redis 6.2, which knows nothing of hostnames
+        ([b"?", 6380, b"id", []], ("node-1", 6380)),
+    ],
+    ids=["a hostname", "none, and an IP", "where you found me", "the same, long ago", "nothing at all"],
+)
+def test_a_node_is_where_it_says(monkeypatch: pytest.MonkeyPatch, told: list[Any], home: Address) -> None:
+    monkeypatch.setattr(cluster, "ask", lambda *_: [[0, 16383, told]])
+    hosts = resolve_url("redis+cluster://node-1").hosts
+    assert hosts is not None
+    assert Topology(hosts, {}).home_of(5718) == home
+
+
+def test_who_is_sent_to_a_node_without_a_name_asks_for_its_address(
+    monkeypatch: pytest.MonkeyPatch, topology: Topology, nodes: Nodes
+) -> None:
+    finder = SlotFinder(topology, 0)
+    assert finder.find() == ONE
+    monkeypatch.setattr(cluster, "ask", lambda *_: [[0, 16383, NAMELESS]])
+    nodes.now += 1.0
+    assert isinstance(finder.sent_away(MovedError("0 ?:6379")), NotServed)
+    assert finder.find() == ("10.0.0.1", 6379)

@@ -148,6 +148,26 @@ def test_a_queue_goes_on_where_its_slot_has_moved(
     invariants.check(server.client())
 
 
+@pytest.mark.slow
+@pytest.mark.row(22)
+def test_nodes_that_are_to_be_known_by_their_hostnames_and_have_none(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs
+) -> None:
+    """As `?` they are listed, and that is where one is sent whose slot has moved."""
+    for node in server.nodes:
+        try:
+            node.client().config_set("cluster-preferred-endpoint-type", "hostname")
+        except redis.ResponseError:
+            pytest.skip("this server knows addresses only")
+    queue.enqueue(record, "before")
+    process = worker()
+    runs.wait("end", "before")
+    move_slot(server)
+    queue.enqueue(record, "after")
+    runs.wait("end", "after")
+    assert process.stop() == 0
+
+
 @pytest.mark.row(22)
 def test_a_slot_moves_and_its_node_is_killed_under_load(
     server: Cluster, start_load: Callable[[], Load], worker: Start, runs: Runs
@@ -516,7 +536,11 @@ def test_the_printed_rights_are_enough_in_a_cluster(
     assert process.count("no permission") == process.count("Traceback") == 0, process.log
     cli = Cli(server, Keys("default"), env={"REDJOBS_URL": roles[Role.ADMIN].url})  # type: ignore[arg-type]
     assert cli.json("clear", "default", "--yes")["removed"]["scheduled"] == 1
-    for role, denied in ((Role.PRODUCER, "wait"), *((role, "cluster|slots") for role in Role)):
+    waits = [(role, "wait") for role in (Role.PRODUCER, Role.WORKER)]  # its handlers may enqueue
+    for role, denied in (*waits, *((role, "cluster|slots") for role in Role)):
+        allowed = Queue(url=roles[role].url, wait_replicas=int(denied == "wait"))
+        assert allowed.enqueue(record, "allowed").created
+        allowed.close()
         roles[role].lacks(denied)
         refused = Queue(url=roles[role].url, wait_replicas=1)
         with pytest.raises((redis.ResponseError, NotReplicated), match=NO_RIGHT):
