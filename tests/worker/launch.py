@@ -7,8 +7,8 @@ they are forked, and not where each is a Python of its own.
 
 from __future__ import annotations
 
-import importlib
 import json
+import pkgutil
 import signal
 import sys
 from typing import Any
@@ -24,9 +24,10 @@ def main(told: dict[str, Any]) -> int:
     for name in told["without"]:
         sys.modules[name] = None  # type: ignore[assignment]
     for name, value in told["constants"].items():
-        module, _, constant = name.rpartition(".")
-        assert hasattr(importlib.import_module(module), constant), f"there is no {name} any more"
-        setattr(importlib.import_module(module), constant, value)
+        place, _, constant = name.rpartition(".")
+        owner = pkgutil.resolve_name(place)
+        assert hasattr(owner, constant), f"there is no {name} any more"
+        setattr(owner, constant, value)
     server = resolve_url(told["url"])
     return start(server, WorkerOptions.from_dict(told["options"]), {"level": "DEBUG", "colour": False})
 

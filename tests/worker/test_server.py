@@ -19,7 +19,7 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 
-from redjobs import Queue, call
+from redjobs import Queue, State, call
 from tests import invariants
 from tests.servers import Kind, Server, start
 from tests.waiting import wait_until
@@ -400,6 +400,44 @@ def test_a_server_that_pauses_longer_than_a_lease(
     runs.wait("end", times=5)
     PAUSES[pause](redis_client)
     wait_until(lambda: set(runs.texts()) == {str(number) for number in range(50)})
+
+
+def _pass_by(seconds: float) -> None:
+    at = time.monotonic()
+    wait_until(lambda: time.monotonic() > at + seconds, seconds + 5)
+
+
+@pytest.mark.slow
+@pytest.mark.row(15)
+@pytest.mark.parametrize("processes", [0, 1])
+def test_whoever_lives_keeps_its_jobs_when_a_server_stood_still_longer_than_a_lease(
+    queue: Queue, worker: Start, runs: Runs, server: Server, gate: Path, processes: int
+) -> None:
+    """Of all that was sent to it meanwhile it may carry out a sweep before any heartbeat."""
+    often = {"redjobs.worker.options.WorkerOptions.sweep_interval": 0.1}
+    # Workers ask a server that is gone every two seconds: a fifth of the lease is more.
+    workers = [worker(processes=processes, lease=12.0, constants=often) for _ in range(2)]
+    jobs = [queue.options(result_ttl=60).enqueue(handlers.wait, str(gate)) for _ in range(2)]
+    runs.wait("start", times=2)
+    assert len({line.pid for line in runs.lines("start")}) == 2, "each worker runs one"
+    queue.sweep()  # a script that the server does not know yet would have to be sent again
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        _pass_by(14.0)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    for process in workers:
+        process.says("the server is back")
+    _pass_by(4.0)  # with heartbeats and many sweeps
+    gate.touch()
+    runs.wait("end", times=2)
+    wait_until(lambda: all(queue.get(job.id).state is State.COMPLETED for job in jobs), 20)
+    swept = [process.count("swept: ") for process in workers]
+    told = [(line.job_id, line.attempt) for line in runs.lines("start")]
+    assert sorted(told) == sorted((job.id, 1) for job in jobs), swept
+    assert [queue.get(job.id).crashes for job in jobs] == [0, 0]
+    assert [process.stop() for process in workers] == [0, 0]
+    assert swept == [0, 0]
 
 
 @pytest.mark.row(38)
