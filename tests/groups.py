@@ -12,7 +12,7 @@ import itertools
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -367,10 +367,14 @@ class Cluster:
         """Move the keys that are there; returns how many."""
         moved = 0
         while found := self.keys_of(key, source):
-            for name in found:
-                self._ask(source, "MIGRATE", target.host, target.port, name, 0, 5000)
+            self.move_some(found, source, target)
             moved += len(found)
         return moved
+
+    def move_some(self, names: Iterable[bytes], source: Node, target: Node) -> None:
+        """Move these keys, and no others."""
+        for name in names:
+            self._ask(source, "MIGRATE", target.host, target.port, name, 0, 5000)
 
     def close_slot(self, slot: int, target: Node) -> None:
         """It has moved."""

@@ -241,6 +241,48 @@ def test_while_a_slot_moves_key_by_key_its_queue_says_that_it_waits(
 
 @pytest.mark.slow
 @pytest.mark.row(22)
+@pytest.mark.parametrize("which", ["all keys", "every other key"])
+def test_while_a_slot_moves_key_by_key_a_job_goes_on_that_runs(
+    server: Cluster, queue: Queue, worker: Start, runs: Runs, gate: Path, which: str
+) -> None:
+    """For longer than a lease, which nobody can renew meanwhile; others wait in the queue, and before it."""
+    workers = [worker(processes=processes, threads=2, lease=3.0) for processes in (1, 0)]
+    slow = [queue.enqueue(wait, str(gate)) for _ in range(6)]
+    runs.wait("start", times=4)
+    backlog = queue.enqueue_many(call(record, str(number)) for number in range(20))
+    later = [queue.enqueue_in(timedelta(seconds=2), record, f"later {number}") for number in range(5)]
+
+    source, target = other(server)
+    slot = server.open_slot(TAG, source, target)
+    moved = sorted(server.keys_of(TAG, source))[:: 1 if which == "all keys" else 2]
+    server.move_some(moved, source, target)
+    for process in workers:
+        process.says("key by key")
+    at = time.monotonic()
+    wait_until(lambda: time.monotonic() > at + 7.0, 10)
+    while server.move_keys(TAG, source, target):
+        pass
+    server.close_slot(slot, target)
+    gate.touch()
+
+    accepted = {each.id for each in (*slow, *backlog, *later)}
+    wait_until(lambda: {line.job_id for line in runs.lines("end")} == accepted, 30, "all have run")
+    wait_until(lambda: not jobs_left(server), 20, "all are settled")
+    assert sorted(line.job_id for line in runs.lines("start")) == sorted(accepted), "each has run once"
+    assert {line.attempt for line in runs.lines("start")} == {1}
+    for process in workers:
+        assert process.count("swept") == 0, process.log
+        assert process.stop() == 0
+    invariants.check(server.client())
+
+
+def jobs_left(server: Cluster) -> list[bytes]:
+    """The keys of jobs of the queue `default`."""
+    return [key for key in server.keys_of(TAG, server.home_of(TAG)) if b":job:" in key]
+
+
+@pytest.mark.slow
+@pytest.mark.row(22)
 @pytest.mark.parametrize("round_", range(3))
 def test_the_node_of_a_queue_is_killed(
     server: Cluster,
