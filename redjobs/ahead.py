@@ -18,8 +18,8 @@ from redjobs.flows import Batch, Replies, Taken
 from redjobs.jobs import Job
 from redjobs.wire import AsyncStream, Stream
 
-#: So many calls are under way when the next one is made: of `ENQUEUE_BATCH`, four are a thousand jobs.
-_AHEAD = 3
+#: So many calls are under way when the next one is made: with that, a thousand jobs.
+_AHEAD = 5
 #: Who needs so long to make a call finds all that was sent answered, and may read it without waiting.
 _PAUSE_S = 0.05
 

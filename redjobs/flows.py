@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from redjobs import commands
-from redjobs.commands import ENQUEUE_BATCH, ENQUEUE_BYTES, Command, Duplicate
+from redjobs.commands import BATCH, ENQUEUE_BYTES, Command, Duplicate
 from redjobs.errors import EnqueueUnknown, JobFailed, JobNotFound, PayloadError, RedjobsError
 from redjobs.ids import is_id
 from redjobs.jobs import KNOWN_FORMAT, Job, NewJob, State, Verdict
@@ -66,9 +66,9 @@ class Batch:
 
 
 def batches(shards: Shards, jobs: Iterable[NewJob]) -> Iterator[Batch]:
-    """Each job in its part, in calls of `ENQUEUE_BATCH` at most; made as they are asked for."""
+    """Each job in its part, in calls of `BATCH` at most; made as they are asked for."""
     waiting = enumerate(jobs)
-    at_once = ENQUEUE_BATCH if len(shards.parts) == 1 else _SPREAD
+    at_once = BATCH if len(shards.parts) == 1 else _SPREAD
     while some := list(islice(waiting, at_once)):
         groups: dict[Keys, list[tuple[int, NewJob]]] = {}
         for place, job in some:
@@ -84,7 +84,7 @@ def _calls(group: Iterable[tuple[int, NewJob]]) -> Iterator[list[tuple[int, NewJ
     size = 0
     for placed in group:
         size += len(placed[1].payload)
-        if part and (len(part) == ENQUEUE_BATCH or size > ENQUEUE_BYTES):
+        if part and (len(part) == BATCH or size > ENQUEUE_BYTES):
             yield part
             part, size = [], len(placed[1].payload)
         part.append(placed)

@@ -158,7 +158,7 @@ class Queue:
         return self._enqueue(call_at(args, kwargs))
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[Job]:
-        """Enqueue many calls, 250 in each call of the server: `enqueue_many(call(fn, n) for n in ...)`.
+        """Enqueue many calls, 160 in each call of the server: `enqueue_many(call(fn, n) for n in ...)`.
 
         A call may have its own time and options: `call(fn, n).in_(delay).with_options(key=...)`.
         When an error stops it half-way, what was sent before stays enqueued; a call is on its way

@@ -19,7 +19,7 @@ from redjobs.commands.claims import (
     retry,
     take,
 )
-from redjobs.commands.command import BATCH, ENQUEUE_BATCH, ENQUEUE_BYTES, SCRIPTS, Arg, Command
+from redjobs.commands.command import BATCH, ENQUEUE_BYTES, SCRIPTS, Arg, Command
 from redjobs.commands.queues import (
     Duplicate,
     cancel,
@@ -36,7 +36,6 @@ from redjobs.commands.upkeep import PROMPT_MS, Swept, heartbeat, listed, recover
 
 __all__ = [
     "BATCH",
-    "ENQUEUE_BATCH",
     "ENQUEUE_BYTES",
     "PROMPT_MS",
     "SCRIPTS",

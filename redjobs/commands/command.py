@@ -12,13 +12,11 @@ from redjobs.lua import Script, load
 T = TypeVar("T")
 Arg = bytes | str | int
 
-#: One call moves at most this many jobs, so that no call holds the server for long: 250 were at times more
-#: than 5 ms, and of 128 a worker drains a queue more slowly.
+#: One call moves or stores at most this many jobs, so that no call holds the server for long: 250 were at
+#: times more than 5 ms, and of 128 a worker drains a queue more slowly.
 BATCH = 160
-#: `enqueue` stores at most this many per call.
-ENQUEUE_BATCH = 250
-#: And so many bytes of arguments, but for one job that has more: what is longer holds the server up, and
-#: takes a slow connection longer than it waits for a reply.
+#: And `enqueue` so many bytes of arguments, but for one job that has more: what is longer holds the server
+#: up, and takes a slow connection longer than it waits for a reply.
 ENQUEUE_BYTES = 1_000_000
 
 SCRIPTS = {

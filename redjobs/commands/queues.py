@@ -20,7 +20,7 @@ class Duplicate:
 
 
 def enqueue(keys: Keys, jobs: Sequence[NewJob], stale: str = "") -> Command[list[Job | Duplicate]]:
-    """Store up to `ENQUEUE_BATCH` jobs; `stale` is a holder of a unique key that is known to be gone."""
+    """Store up to `BATCH` jobs; `stale` is a holder of a unique key that is known to be gone."""
     names = [keys.scheduled, keys.ready, keys.levels, keys.stats]
     args: list[Arg] = [BELL, stale]
     for job in jobs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from redjobs.commands.command import ENQUEUE_BATCH, ENQUEUE_BYTES, SCRIPTS
+from redjobs.commands.command import BATCH, ENQUEUE_BYTES, SCRIPTS
 
 _ENQUEUE = SCRIPTS["enqueue"].sha
 #: Of an enqueue: the command, the hash and the number of keys; the keys of the queue; the words of one job.
@@ -32,7 +32,7 @@ class Round:
             queue = None if alone else _queue_of_one_job(call)
             group = mergeable.get(queue) if queue else None
             size = len(call[_PAYLOAD]) if queue else 0
-            if group is None or len(group) == ENQUEUE_BATCH or room[queue] < size:
+            if group is None or len(group) == BATCH or room[queue] < size:
                 group = []
                 self._groups.append(group)
                 if queue:

@@ -1,4 +1,4 @@
-"""Many jobs at once: 250 in each call of the server, the next on its way while it works on the last."""
+"""Many jobs at once: 160 in each call of the server, the next on its way while it works on the last."""
 
 from __future__ import annotations
 

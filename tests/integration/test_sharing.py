@@ -17,7 +17,7 @@ import redis as redis_py
 from redis import Redis
 
 from redjobs import AsyncQueue, Call, PayloadError, Queue, SettingsError, call
-from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
+from redjobs.commands import BATCH, SCRIPTS
 from redjobs.errors import NotReplicated
 from redjobs.keys import Keys
 from tests.ports import free_port
@@ -185,12 +185,12 @@ def test_the_next_call_is_made_while_the_server_works_on_the_last_one(
     def calls() -> Iterator[Call]:
         nonlocal before
         before = called(redis)
-        yield from (call(send, number) for number in range(ENQUEUE_BATCH))
+        yield from (call(send, number) for number in range(BATCH))
         proxy.wait_for(rule)  # the first call has been sent, and its reply is held back
         proxy.release(rule)
-        yield from (call(send, number) for number in range(ENQUEUE_BATCH))
+        yield from (call(send, number) for number in range(BATCH))
 
-    assert len(set(enqueue_all(queues, proxy.url, keys, calls()))) == 2 * ENQUEUE_BATCH
+    assert len(set(enqueue_all(queues, proxy.url, keys, calls()))) == 2 * BATCH
     assert called(redis) - before == 2, "it waited for the reply until it gave up, and sent again"
 
 
@@ -205,12 +205,12 @@ def test_what_was_sent_before_a_mistake_stays_enqueued(
     server: Server, redis: Redis, keys: Keys, queues: str
 ) -> None:
     def calls() -> Iterator[Call]:
-        yield from (call(send, number) for number in range(2 * ENQUEUE_BATCH + 10))
+        yield from (call(send, number) for number in range(2 * BATCH + 10))
         yield Call(send, (1, 2, 3))
 
     with pytest.raises(PayloadError):
         enqueue_all(queues, server.url, keys, calls())
-    assert redis.llen(keys.ready) == 1 + 2 * ENQUEUE_BATCH
+    assert redis.llen(keys.ready) == 1 + 2 * BATCH
 
 
 @both
@@ -218,13 +218,13 @@ def test_a_server_that_forgets_the_script_in_the_middle_is_told_it_again(
     server: Server, redis: Redis, keys: Keys, queues: str
 ) -> None:
     def calls() -> Iterator[Call]:
-        for number in range(5 * ENQUEUE_BATCH):
-            if number == 2 * ENQUEUE_BATCH:
+        for number in range(5 * BATCH):
+            if number == 2 * BATCH:
                 redis.script_flush()
             yield call(send, number)
 
     ids = enqueue_all(queues, server.url, keys, calls())
-    assert redis.llen(keys.ready) == 1 + len(set(ids)) == 1 + 5 * ENQUEUE_BATCH
+    assert redis.llen(keys.ready) == 1 + len(set(ids)) == 1 + 5 * BATCH
 
 
 # Replicas -------------------------------------------------------------------------------------

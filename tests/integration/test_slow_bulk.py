@@ -13,7 +13,7 @@ import redis.asyncio as async_redis_py
 from redis import Redis
 
 from redjobs import AsyncQueue, Call, Queue, ahead, call
-from redjobs.commands import ENQUEUE_BATCH
+from redjobs.commands import BATCH
 from redjobs.keys import Keys
 from redjobs.wire import AsyncStream, Stream
 from tests.servers import Server
@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 #: So many calls are under way when the source pauses.
 CALLS = 3
-ALL = (CALLS + 2) * ENQUEUE_BATCH
+ALL = (CALLS + 2) * BATCH
 
 both = pytest.mark.parametrize("queues", ["sync", "async"])
 
@@ -42,7 +42,7 @@ class Pausing:
 
     def calls(self) -> Iterator[Call]:
         for number in range(ALL):
-            if number == CALLS * ENQUEUE_BATCH:
+            if number == CALLS * BATCH:
                 self._pause()
             yield call(send, number)
 
@@ -59,7 +59,7 @@ class Pausing:
         return int(stats["cmdstat_evalsha"]["calls"]) - self._called
 
     def _pause(self) -> None:
-        wait_until(lambda: len(self.waiting) == CALLS * ENQUEUE_BATCH)
+        wait_until(lambda: len(self.waiting) == CALLS * BATCH)
         self.forgotten = self.waiting
         assert all(self._queue.cancel(job_id) for job_id in self.forgotten)
         self._queue.close()
@@ -90,11 +90,11 @@ def enqueue_all(kind: str, source: Pausing, keys: Keys, **options: Any) -> list[
 
 
 def check(source: Pausing, ids: list[str]) -> None:
-    before = CALLS * ENQUEUE_BATCH
+    before = CALLS * BATCH
     assert len(set(ids)) == ALL
     assert sorted(source.forgotten) == sorted(ids[:before])
     assert sorted(source.waiting) == sorted(ids[before:]), "a job that was run is there again"
-    assert source.called == ALL // ENQUEUE_BATCH - CALLS, "something was sent twice"
+    assert source.called == ALL // BATCH - CALLS, "something was sent twice"
 
 
 @both

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from redjobs import commands
-from redjobs.commands import BATCH, ENQUEUE_BATCH
+from redjobs.commands import BATCH
 from tests.lua.seeds import HOUR, Lab
 
 
@@ -76,8 +76,8 @@ def test_a_job_stays_compact_all_its_life(lab: Lab, options: dict[str, Any]) -> 
 def test_memory_per_scheduled_job_is_small(lab: Lab) -> None:
     count = 3_000
     before = lab.redis.info("memory")["used_memory"]
-    for _ in range(count // ENQUEUE_BATCH):
-        lab.scheduled(ENQUEUE_BATCH)
+    for _ in range(count // BATCH):
+        lab.scheduled(BATCH)
     each = (lab.redis.info("memory")["used_memory"] - before) / count
     print(f"{lab.server.kind}: {each:.0f} bytes for a scheduled job")
     assert each < 500

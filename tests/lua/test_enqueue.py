@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from redjobs import commands
-from redjobs.commands import ENQUEUE_BATCH, Duplicate
+from redjobs.commands import BATCH, Duplicate
 from redjobs.jobs import Job, NewJob, State
 from redjobs.keys import BELL
 from tests.lua.seeds import ARGS, DAY, HOUR, NAME, Lab
@@ -108,8 +108,8 @@ def test_a_mixed_batch_goes_where_each_job_belongs(lab: Lab) -> None:
 
 
 def test_a_full_batch_fits_into_one_call(lab: Lab) -> None:
-    at_once = [lab.new(key=f"k{i}", priority=1 + i % 3) for i in range(ENQUEUE_BATCH // 2)]
-    later = [lab.new(f"+{HOUR}", max_attempts=3) for _ in range(ENQUEUE_BATCH // 2)]
+    at_once = [lab.new(key=f"k{i}", priority=1 + i % 3) for i in range(BATCH // 2)]
+    later = [lab.new(f"+{HOUR}", max_attempts=3) for _ in range(BATCH // 2)]
     lab.enqueue(*at_once, *later)
     assert sum(len(lab.waiting(priority)) for priority in (1, 2, 3)) == len(at_once)
     assert lab.redis.zcard(lab.keys.scheduled) == len(later)

@@ -20,7 +20,7 @@ import redis
 
 from redjobs import AsyncQueue, Queue, call
 from redjobs.aiodriver import AsyncDriver
-from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
+from redjobs.commands import BATCH, SCRIPTS
 from redjobs.connect.sentinel import UnknownPrimary
 from redjobs.drivers import Driver
 from redjobs.errors import EnqueueUnknown, NotReplicated, PayloadError, ServerUnavailable, SettingsError
@@ -277,8 +277,8 @@ def test_so_it_does_when_the_script_had_to_be_sent_whole(make: Make, error: Exce
 
 
 def test_of_many_jobs_all_that_were_sent_are_named(make: Make) -> None:
-    queue, _ = make(1, [NOW, [b"ready"] * ENQUEUE_BATCH, []], redis.TimeoutError("timed out"))
-    sent = 2 * ENQUEUE_BATCH - 1
+    queue, _ = make(1, [NOW, [b"ready"] * BATCH, []], redis.TimeoutError("timed out"))
+    sent = 2 * BATCH - 1
     with pytest.raises(EnqueueUnknown, match=f"{sent} jobs") as caught:
         run(queue.enqueue_many(call(send, n) for n in range(sent)))
     assert len(set(caught.value.job_ids)) == sent
@@ -287,9 +287,9 @@ def test_of_many_jobs_all_that_were_sent_are_named(make: Make) -> None:
 def test_many_jobs_of_which_some_were_sent_are_not_called_undone(make: Make) -> None:
     """A cluster that does not serve a slot says that nothing was done: of one call of several."""
     undone = ServerUnavailable("nothing was done")
-    queue, _ = make(1, [NOW, [b"ready"] * ENQUEUE_BATCH, []], undone)
-    with pytest.raises(EnqueueUnknown, match=f"{2 * ENQUEUE_BATCH} jobs") as caught:
-        run(queue.enqueue_many(call(send, n) for n in range(2 * ENQUEUE_BATCH)))
+    queue, _ = make(1, [NOW, [b"ready"] * BATCH, []], undone)
+    with pytest.raises(EnqueueUnknown, match=f"{2 * BATCH} jobs") as caught:
+        run(queue.enqueue_many(call(send, n) for n in range(2 * BATCH)))
     assert caught.value.__cause__ is undone
     queue, _ = make(1, undone)
     with pytest.raises(ServerUnavailable, match="nothing was done"):
@@ -327,13 +327,13 @@ def test_replicas_are_not_waited_for_longer_than_the_connection_waits() -> None:
 
 def test_what_follows_many_jobs_that_are_not_replicated_is_sent_too(make: Make) -> None:
     """Else nobody could tell which of them are accepted, and "accepted" is what the error says."""
-    batch = [NOW, [b"ready"] * ENQUEUE_BATCH, []]
+    batch = [NOW, [b"ready"] * BATCH, []]
     taken = [NOW, [b"duplicate"], [1, b"holder"]]
     # The holder of the unique key is over when it is looked for, so that its job is enqueued after all.
     answers = [batch, 0, 0, batch, 0, 1, taken, 0, 1, [b"missing", 0, []], READY, 0, 0]
     queue, client = make(1, *answers, replicas=1)
-    calls = [call(send, n) for n in range(2 * ENQUEUE_BATCH)]
-    with pytest.raises(NotReplicated, match=f"{ENQUEUE_BATCH + 1} jobs are accepted") as caught:
+    calls = [call(send, n) for n in range(2 * BATCH)]
+    with pytest.raises(NotReplicated, match=f"{BATCH + 1} jobs are accepted") as caught:
         run(queue.enqueue_many([*calls, call(send, 0).with_options(key="a")]))
     first, last = client.calls[1], client.calls[-3]
     assert all(job_id in (*first, *last) for job_id in caught.value.job_ids)

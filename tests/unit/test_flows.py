@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from redjobs import flows
-from redjobs.commands import ENQUEUE_BATCH, PROMPT_MS, Command
+from redjobs.commands import BATCH, PROMPT_MS, Command
 from redjobs.errors import JobNotFound, RedjobsError
 from redjobs.flows import Flow
 from redjobs.ids import new_id
@@ -56,9 +56,9 @@ def all_ready(command: Command[Any]) -> list[Any]:
 
 
 def test_many_jobs_go_in_calls_of_a_bounded_size() -> None:
-    wanted = [new() for _ in range(2 * ENQUEUE_BATCH + 1)]
+    wanted = [new() for _ in range(2 * BATCH + 1)]
     made = list(flows.batches(WHOLE, wanted))
-    assert [len(batch.jobs) for batch in made] == [ENQUEUE_BATCH, ENQUEUE_BATCH, 1]
+    assert [len(batch.jobs) for batch in made] == [BATCH, BATCH, 1]
     assert [job for batch in made for job in batch.jobs] == wanted
 
 
@@ -75,9 +75,9 @@ def test_many_large_jobs_go_in_smaller_calls() -> None:
 
 
 def test_each_job_keeps_its_place_whatever_part_it_goes_to() -> None:
-    wanted = [new() for _ in range(3 * ENQUEUE_BATCH)]
+    wanted = [new() for _ in range(3 * BATCH)]
     made = list(flows.batches(Shards("mail", count=2), wanted))
-    assert all(len(batch.jobs) <= ENQUEUE_BATCH for batch in made)
+    assert all(len(batch.jobs) <= BATCH for batch in made)
     assert {batch.keys.queue for batch in made} == {"mail/0", "mail/1"}
     places = {place: job for batch in made for place, job in zip(batch.places, batch.jobs, strict=True)}
     assert [places[place] for place in range(len(wanted))] == wanted
@@ -98,7 +98,7 @@ def test_jobs_are_made_as_they_are_sent() -> None:
             yield new()
 
     next(flows.batches(WHOLE, endless()))
-    assert made == ENQUEUE_BATCH
+    assert made == BATCH
 
 
 def test_the_job_that_holds_the_key_is_what_a_second_enqueue_gets() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from redjobs import commands
-from redjobs.commands import ENQUEUE_BATCH, Duplicate, Round
+from redjobs.commands import BATCH, Duplicate, Round
 from redjobs.ids import new_id
 from redjobs.jobs import Job, NewJob, make_options
 from redjobs.keys import Keys
@@ -51,8 +51,8 @@ def test_other_calls_and_other_queues_keep_to_themselves() -> None:
 
 
 def test_no_call_holds_the_server_for_long() -> None:
-    calls = [commands.enqueue(KEYS, [new()]).words for _ in range(ENQUEUE_BATCH + 1)]
-    assert [call[2] for call in Round(calls).words] == [4 + ENQUEUE_BATCH, 5]
+    calls = [commands.enqueue(KEYS, [new()]).words for _ in range(BATCH + 1)]
+    assert [call[2] for call in Round(calls).words] == [4 + BATCH, 5]
 
 
 def test_large_arguments_go_in_calls_of_a_megabyte() -> None:

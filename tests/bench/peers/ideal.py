@@ -18,7 +18,7 @@ from typing import Any
 import hiredis
 import msgpack
 
-from redjobs.commands import ENQUEUE_BATCH, SCRIPTS
+from redjobs.commands import BATCH, SCRIPTS
 from redjobs.ids import new_id, new_token, new_worker
 from redjobs.keys import BELL, Keys
 from tests.bench.peers.adapter import JOBS, TEXT, Adapter, Command, address, module
@@ -90,7 +90,7 @@ class Producer(Adapter):
 
     def _all(self, job: str, planned: Sequence[tuple[int, str]]) -> None:
         """All calls, then all replies: these are short, and the server goes on while nobody reads them."""
-        parts = [planned[n : n + ENQUEUE_BATCH] for n in range(0, len(planned), ENQUEUE_BATCH)]
+        parts = [planned[n : n + BATCH] for n in range(0, len(planned), BATCH)]
         for part in parts:
             self._wire.send(enqueue_command(job, part))
         for _ in parts:
