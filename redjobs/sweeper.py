@@ -24,6 +24,9 @@ class SweepPolicy:
     dead_max: int = 10_000
     #: A retired worker is remembered this long: a frozen process may still take a job when it wakes.
     retired_ms: int = 3_600_000
+    #: Where the server takes longer for a call nobody is retired. It must be less than what is always left of
+    #: the lease of a worker that lives.
+    prompt_ms: int = PROMPT_MS
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class SweepResult:
     promoted: int = 0
     #: Workers whose lease had run out.
     retired: int = 0
+    #: Those that were left, as the server answered too slowly to tell whether they live.
+    late: int = 0
     #: Jobs that went back to the front of their queue, and those of them that had begun.
     recovered: int = 0
     crashed: int = 0
@@ -62,6 +67,7 @@ def sweep_once(
     while True:
         swept = yield from _look(keys, policy)
         result.retired += swept.expired
+        result.late += swept.late
         # First what matters most: whatever is refused after it, or takes long, nobody's jobs wait for that.
         for at in range(0, len(swept.retired), _LIMIT):
             yield from _recover(keys, swept.retired[at : at + _LIMIT], policy, result)
@@ -82,9 +88,10 @@ def _look(keys: Keys, policy: SweepPolicy) -> Flow[Swept]:
     is late; and again, with its own time, only where it answers promptly.
     """
     limits = {"dead_age_ms": policy.dead_age_ms, "dead_max": policy.dead_max, "limit": _LIMIT}
+    limits["prompt_ms"] = policy.prompt_ms
     asked = time.monotonic()
     swept: Swept = yield commands.sweep(keys, **limits)
-    if swept.late and time.monotonic() - asked < PROMPT_MS / 1000:
+    if swept.late and time.monotonic() - asked < policy.prompt_ms / 1000:
         swept = yield commands.sweep(keys, **limits, asked_ms=swept.now_ms)
     return swept
 

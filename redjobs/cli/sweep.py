@@ -79,11 +79,7 @@ def command(
         say_json({"queues": told, "total": total.as_dict(), **more})
         _raise_if_left(found)
         return
-    recovered = f"recovered {some(total.recovered, 'job')} ({total.crashed:,} had begun)"
-    say(
-        f"swept {some(len(results), 'queue')}: promoted {some(total.promoted, 'job')}, {recovered}"
-        f" of {some(total.retired, 'dead worker')}, trimmed {some(total.trimmed, 'old job')}"
-    )
+    _tell(total, len(results))
     for name, each in found.items():
         for line in _lines(each):
             say(f"{printable(name)}: {line}")
@@ -91,6 +87,17 @@ def command(
         nothing = "" if any(map(_is_any, found.values())) else ": nothing is left over"
         say(f"all keys were looked at{nothing}")
     _raise_if_left(found)
+
+
+def _tell(total: SweepResult, queues: int) -> None:
+    recovered = f"recovered {some(total.recovered, 'job')} ({total.crashed:,} had begun)"
+    say(
+        f"swept {some(queues, 'queue')}: promoted {some(total.promoted, 'job')}, {recovered}"
+        f" of {some(total.retired, 'dead worker')}, trimmed {some(total.trimmed, 'old job')}"
+    )
+    if total.late:
+        late = f"{some(total.late, 'worker')} did not extend the lease in time"
+        say(f"warning: {late}, and the server answers too slowly to tell who lives; sweep again", err=True)
 
 
 def look_deep(target: Target, names: list[str], policy: SweepPolicy) -> dict[str, Strays]:

@@ -42,8 +42,6 @@ def enqueue(keys: Keys, jobs: Sequence[NewJob], stale: str = "") -> Command[list
 
     def parse(reply: Any) -> list[Job | Duplicate]:
         now_ms, words, holders = reply
-        if not holders:  # nearly always
-            return [_enqueued(keys.queue, job, word, now_ms) for job, word in zip(jobs, words, strict=True)]
         held = {holders[i] - 1: holders[i + 1].decode() for i in range(0, len(holders), 2)}
         return [
             Duplicate(held[i]) if i in held else _enqueued(keys.queue, job, words[i], now_ms)

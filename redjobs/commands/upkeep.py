@@ -9,7 +9,7 @@ from typing import Any
 from redjobs.commands.command import SCRIPTS, Arg, Command, by_priority, texts, word
 from redjobs.keys import BELL, Keys
 
-#: A server that took longer for a call may have stood still, with heartbeats behind that call.
+#: A server that takes longer for a call may have stood still, with heartbeats behind that call.
 PROMPT_MS = 1_000
 
 
@@ -46,12 +46,18 @@ class Swept:
 
 
 def sweep(
-    keys: Keys, *, dead_age_ms: int, dead_max: int, limit: int = 100, asked_ms: int = 0
+    keys: Keys,
+    *,
+    dead_age_ms: int,
+    dead_max: int,
+    limit: int = 100,
+    prompt_ms: int = PROMPT_MS,
+    asked_ms: int = 0,
 ) -> Command[Swept]:
     """Retire workers whose lease has run out; name up to `limit` of each kind of maintenance.
 
-    `asked_ms` is the server's time a moment ago: where that is longer ago, nobody is retired. Of the workers
-    that were retired earlier it names the newest, and each time others of the rest.
+    `asked_ms` is the server's time a moment ago: where that is more than `prompt_ms`, nobody is. Of those that
+    were retired earlier it names the newest, and each time others of the rest.
     """
 
     def parse(reply: Any) -> Swept:
@@ -59,7 +65,7 @@ def sweep(
         return Swept(now_ms, expired, late, texts(retired), texts(completed), texts(dead))
 
     names = (keys.workers, keys.retired, keys.completed, keys.dead)
-    args = (limit, dead_age_ms, dead_max, asked_ms, PROMPT_MS)
+    args = (limit, dead_age_ms, dead_max, asked_ms, prompt_ms)
     return Command(SCRIPTS["sweep"], names, args, parse)
 
 

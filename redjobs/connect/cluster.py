@@ -75,6 +75,10 @@ class Topology:
         self._check(address)
         return address
 
+    def is_outdated(self) -> None:
+        """A node has said so: whoever looks for one next asks again, however fresh it is."""
+        self._read_at = float("-inf")
+
     def successor(self, slot: int, address: Address) -> Address | None:
         """Who has a slot instead of this node, as another one says; None: nobody, as far as is known."""
         with contextlib.suppress(redis.RedisError):
@@ -201,7 +205,9 @@ class SlotFinder:
         """What it means, where the node will not run what it was told."""
         if isinstance(error, MovedError):
             # Its IP is not told here: then whoever is asked for the map says it.
-            if error.host != _NAMELESS:
+            if error.host == _NAMELESS:
+                self._topology.is_outdated()
+            else:
                 self._hint = self._home = (error.host or self._home[0], error.port) if self._home else None
             return NotServed(f"the slot of this queue has moved to {error.node_addr[0]}:{error.port}")
         if isinstance(error, AskError | TryAgainError):

@@ -7,12 +7,13 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from redjobs import commands
-from redjobs.commands import Command
+from redjobs.commands import Command, Swept
 from redjobs.keys import Keys
 from redjobs.sweeper import SweepResult, sweep_once
 from redjobs.worker.logs import counted
@@ -33,8 +34,11 @@ class Upkeep:
     def __init__(self, options: WorkerOptions, run_all: RunAll) -> None:
         self._options = options
         self._run_all = run_all
+        #: Of a lease that is extended in time more than this is always left.
+        self._policy = replace(options.sweep, prompt_ms=round(options.lease * 1000 / 3))
         self.beat_at = 0.0
-        self.sweep_at = time.monotonic() + options.sweep_interval * random.random()
+        # Not at once: the server may just have come back, and others may need their time to beat.
+        self.sweep_at = time.monotonic() + random.uniform(options.beat_interval, options.sweep_interval)
         #: A pass that is not over, and what it did.
         self._pass: Iterator[None] | None = None
         self._swept = SweepResult()
@@ -67,7 +71,9 @@ class Upkeep:
                 continue
             outage.accepted(what)
             if self._spared.get(keys) == math.inf:  # other workers' were, too, and come first
-                self._spared[keys] = self.beat_at
+                self._spared[keys] = (
+                    time.monotonic() + self._options.answer_seconds + self._options.beat_interval
+                )
             lapsed |= {name for name, alive in zip(names, reply, strict=True) if not alive}
         return lapsed
 
@@ -94,14 +100,13 @@ class Upkeep:
     def _sweep(self, queues: list[Keys], outage: Outage) -> Iterator[None]:
         """One pass over queues; it may be left after any command."""
         for keys in queues:
-            if time.monotonic() < self._spared.get(keys, 0.0):
-                continue
             what = f"sweeps of {keys.queue}"
-            flow, reply = sweep_once(keys, self._options.sweep, self._swept), None
+            flow, reply = sweep_once(keys, self._policy, self._swept), None
             try:
-                while True:
+                while time.monotonic() >= self._spared.get(keys, 0.0):
                     reply = self._run(flow.send(reply))
-                    yield
+                    if not (isinstance(reply, Swept) and reply.late):  # what follows that is asked at once
+                        yield
             except StopIteration:
                 outage.accepted(what)
             except ResponseError as error:  # the other queues are swept all the same

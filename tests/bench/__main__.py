@@ -2,7 +2,7 @@
 
 scripts/bench                    everything; takes hours, and wants a quiet machine
 scripts/bench --quick            about five minutes: few rounds; of peers the cases that matter most
-scripts/bench --best             an hour: as much of everything; of peers, as in --quick
+scripts/bench --best             an hour: as much of everything; of peers, the cases that matter most
 scripts/bench --smoke            seconds: does every case run, and are all jobs counted?
 scripts/bench --only drain,latency,redjobs,ideal,rq
 scripts/bench --page --json FILE     write docs/performance.md and its plots as well
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=form)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="minutes instead of hours")
-    size.add_argument("--best", action="store_true", help="an hour: of peers, their best settings only")
+    size.add_argument("--best", action="store_true", help="an hour: of peers, mostly their best settings")
     size.add_argument("--smoke", action="store_true", help="seconds; only what is installed; no timing")
     parser.add_argument("--only", action="append", default=[], metavar="CASE,PEER", help="only these")
     parser.add_argument("--server", default="auto", metavar="NAME", help="redis, valkey or a path")

@@ -140,7 +140,7 @@ _REPEAT = """\
 ## How to repeat it
 
     scripts/bench                        everything: hours, on a quiet machine
-    scripts/bench --best                 an hour; of peers, their best settings and the cases that matter most
+    scripts/bench --best                 an hour; of peers the cases that matter most, mostly at their best
     scripts/bench --quick                minutes
     scripts/bench --only drain,redjobs,ideal,rq
     scripts/bench --page                 writes this page as well

@@ -21,6 +21,11 @@ class Variant:
     #: What else is special, as `valkey` or `full schedule`.
     extra: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether only the kind of handler is said."""
+        return (self.processes, self.aof, self.extra) == (1, False, "")
+
     def __str__(self) -> str:
         words = [self.mode, self.kind, f"{self.processes} processes" if self.processes > 1 else ""]
         words += ["AOF" if self.aof else "", self.extra]

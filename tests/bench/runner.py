@@ -125,7 +125,8 @@ class Run:
             return []
         found = case.variants(peer, self.scale)
         if self.scale.only_best and not self.thorough and not peer.own:
-            found = [variant for variant in found if variant.mode == peer.modes[-1]]
+            as_it_comes = case.name in self.scale.as_they_come
+            found = [v for v in found if v.mode == peer.modes[-1] or (as_it_comes and v.is_plain)]
         return found if self.scale.is_timed else [v for v in found if _is_for_smoke(case, v)]
 
     def _measure(self, case: Case, peer: Peer, variant: Variant) -> Sample:

@@ -36,8 +36,9 @@ class Scale:
     recovery_seconds: float
     #: Cases that peers take part in; empty: all.
     peer_cases: tuple[str, ...] = ()
-    #: Of peers, their best settings only.
+    #: Of peers, their best settings only; as they come they take part in these cases, in one process.
     only_best: bool = False
+    as_they_come: tuple[str, ...] = ()
     #: How many measurements run side by side; 0: one after the other, as figures want it.
     all_at_once: int = 0
 
@@ -120,4 +121,5 @@ BEST = replace(
     rounds=2,
     peer_cases=("bulk", "drain", "latency", "lateness"),
     only_best=True,
+    as_they_come=("drain",),
 )
