@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -80,3 +81,13 @@ class Cli:
             timeout=40,
             check=False,
         )
+
+
+def seen_on_terminal(ours: int) -> str:
+    """What was written to the other end of a pseudo-terminal until nobody had that open; closes this one."""
+    seen = b""
+    with contextlib.suppress(OSError):  # so Linux tells that nobody is there any more
+        while data := os.read(ours, 10_000):
+            seen += data
+    os.close(ours)
+    return seen.decode()

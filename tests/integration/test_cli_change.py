@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -22,7 +21,7 @@ from redjobs.jobs import State, Verdict
 from redjobs.keys import Keys, queues_key
 from redjobs.queue import Queue
 from redjobs.sweeper import SweepPolicy
-from tests.cli import PROGRAM, Cli, environment
+from tests.cli import PROGRAM, Cli, environment, seen_on_terminal
 from tests.lua.seeds import DAY, HOUR, NAME, Lab
 from tests.servers import Server
 
@@ -385,12 +384,7 @@ def test_a_terminal_sees_how_far_it_is(server: Server, lab: Lab, tmp_path: Path)
         check=True,
     )
     os.close(theirs)
-    seen = b""
-    with contextlib.suppress(OSError):  # so Linux tells that nobody is there any more
-        while data := os.read(ours, 10_000):
-            seen += data
-    os.close(ours)
-    assert b"100%" in seen
+    assert "100%" in seen_on_terminal(ours)
     assert "6,000" in ended.stdout
 
 

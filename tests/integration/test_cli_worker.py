@@ -16,7 +16,7 @@ import pytest
 from redjobs.access import Role
 from redjobs.inspector import Inspector
 from redjobs.keys import Keys
-from tests.cli import PROGRAM, Cli, environment
+from tests.cli import PROGRAM, Cli, environment, seen_on_terminal
 from tests.servers import Server
 from tests.waiting import wait_until
 
@@ -129,13 +129,9 @@ def said_to_a_terminal(start: Start, **env: str) -> str:
     ours, theirs = pty.openpty()
     process = start(*BURST, stderr=theirs, **env)
     os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # so Linux tells that nobody is there any more
-        while data := os.read(ours, 10_000):
-            said += data
-    os.close(ours)
+    said = seen_on_terminal(ours)
     assert process.wait(20) == 1
-    return said.decode()
+    return said
 
 
 def test_a_terminal_gets_colours(redjobs: Cli, home: Path, start: Start) -> None:
