@@ -118,6 +118,7 @@ PEERS = (
         default="rq worker --with-scheduler (a fork per job)",
         best="SimpleWorker (no fork), result_ttl=0, --quiet",
         pace={SYNC: 300},
+        schedule="Redis, in whole seconds: jobs may run up to one too early",
     ),
     Peer(
         "celery",
