@@ -75,8 +75,8 @@ class Topology:
         self._check(address)
         return address
 
-    def is_outdated(self) -> None:
-        """A node has said so: whoever looks for one next asks again, however fresh it is."""
+    def forget(self) -> None:
+        """It is outdated, a node has said: whoever looks for a slot next asks again, however fresh it is."""
         self._read_at = float("-inf")
 
     def successor(self, slot: int, address: Address) -> Address | None:
@@ -206,7 +206,7 @@ class SlotFinder:
         if isinstance(error, MovedError):
             # Its IP is not told here: then whoever is asked for the map says it.
             if error.host == _NAMELESS:
-                self._topology.is_outdated()
+                self._topology.forget()
             else:
                 self._hint = self._home = (error.host or self._home[0], error.port) if self._home else None
             return NotServed(f"the slot of this queue has moved to {error.node_addr[0]}:{error.port}")
