@@ -56,9 +56,9 @@ def sweep(
 ) -> Command[Swept]:
     """Retire workers whose lease has run out; name up to `limit` of each kind of maintenance.
 
-    `asked_ms` is what the server said the time was. Where that is more than `prompt_ms` ago, nobody is retired,
-    and the reply says how many would have been. Of those that were retired earlier it names the newest, and
-    each time others of the rest.
+    `asked_ms` is what the server said the time was. Where that is more than `prompt_ms` ago, nobody is
+    retired, and the reply says how many would have been. Of those that were retired earlier it names the
+    newest, and each time others of the rest.
     """
 
     def parse(reply: Any) -> Swept:
