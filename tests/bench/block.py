@@ -68,6 +68,11 @@ class Block:
         self.pings = self.server.pings()
         return self
 
+    def beside(self) -> Block:
+        """Another one like this, with a server and a producer of its own; it ends with this one."""
+        other = Block(self.peer, self.variant, self.scale, self._binary, self._jobs, install=self._install)
+        return self._stack.enter_context(other)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

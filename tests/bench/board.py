@@ -49,6 +49,10 @@ class Board:
         """How many of these jobs have started."""
         return count - self._memory[first : first + count].count(0)
 
+    def last(self, count: int) -> int:
+        """The last of the first `count` jobs that has run once; -1 where none has."""
+        return self._memory.rfind(b"\1", 0, count)
+
     def total(self, first: int, count: int) -> int:
         """How many starts there were of these jobs: more than `ran` where one ran twice."""
         return sum(self._memory[first : first + count])

@@ -53,6 +53,13 @@ class Program:
             found += [child for child, parent in parents.items() if parent == pid]
         return found
 
+    def end(self, seconds: float = 10.0) -> None:
+        """SIGTERM, and then SIGKILL for whatever is left of it."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.kill()
+
     def kill(self) -> None:
         """SIGKILL for all of them at once."""
         pids = self.tree()

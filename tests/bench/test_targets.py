@@ -8,9 +8,8 @@ import pytest
 
 from tests.bench.cases.cost import VALKEY
 from tests.bench.cases.delay import FULL_SCHEDULE
-from tests.bench.cases.growth import BIG, SMALL
 from tests.bench.environments import ROOT
-from tests.bench.judge import NEWER, PLAIN, US, Verdict
+from tests.bench.judge import IDEAL, NEWER, PLAIN, US, Verdict
 from tests.bench.results import Results, Sample, Variant, load
 from tests.bench.targets import judge
 
@@ -22,7 +21,7 @@ PEERS = {
     "polling": {"limit": "", "schedule": "Redis"},
 }
 PYTHONS = {US: "3.11.7", NEWER: "3.13.0", "timely": "3.11.7", "polling": "3.13.1"}
-FULL, VALKEYS, MANY, FEW = (Variant(extra=extra) for extra in (FULL_SCHEDULE, VALKEY, BIG, SMALL))
+FULL, VALKEYS = (Variant(extra=extra) for extra in (FULL_SCHEDULE, VALKEY))
 
 
 def sample(case: str, peer: str = US, variant: Variant | None = None, /, **metrics: Any) -> Sample:
@@ -123,11 +122,17 @@ def test_one_by_one_is_the_median_of_the_rounds_ratios() -> None:
     assert one(verdicts(*samples), "one by one").found == "95% of 100/s, the median of 3 rounds"
 
 
-def test_growth_is_the_median_of_the_rounds_ratios() -> None:
-    rounds = [(100, 100), (45, 50), (20, 90)]
-    samples = [sample("growth", US, MANY, drain=many, enqueue=1, jobs=1e6) for many, _ in rounds]
-    samples += [sample("growth", US, FEW, drain=few, enqueue=1, jobs=1e4) for _, few in rounds]
-    assert "drain 90%" in one(verdicts(*samples), "A hundred times").found
+@pytest.mark.parametrize(("drain", "word"), [(0.86, "reached"), (0.84, "missed")])
+def test_growth_is_judged_by_the_worst_share_and_tells_that_of_the_ideal_loop(
+    drain: float, word: str
+) -> None:
+    samples = [
+        sample("growth", US, drain_share=drain, enqueue_share=0.97, jobs=1e6),
+        sample("growth", IDEAL, drain_share=0.9, enqueue_share=1.0, jobs=1e6),
+    ]
+    found = one(verdicts(*samples), "A hundred times")
+    assert found.word == word
+    assert f"drain {drain:.0%} (90%)" in found.found
 
 
 def test_a_peer_on_a_newer_python_is_compared_on_it_as_well() -> None:
