@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
-from functools import partial
-from types import CoroutineType
+from collections.abc import Awaitable, Generator
+from types import CoroutineType, coroutine
 from typing import Any
 
 from redjobs.commands import BATCH
 from redjobs.errors import JobCancelled, JobInterrupted, JobTimeout
+from redjobs.worker.slots import Slots
 from redjobs.worker.station import BATCHES, LONG_SECONDS, Station, Surroundings
 from redjobs.worker.work import Work, execute_async, if_killed
 
@@ -35,10 +36,9 @@ class EventLoop(Station):
         self._is_stuck = False
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reporting = False
-        #: Between the claim thread, which withdraws and postpones, and the loop's, which starts works and
-        #: takes and leaves slots.
-        self._lock = threading.Lock()
+        #: Of works with a timeout, which the claim thread postpones while the loop's takes and leaves slots.
         self._slot_of: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
         #: Whether the loop has turned since it was looked at.
         self._has_turned = True
         self._looked_at = 0.0
@@ -79,29 +79,30 @@ class EventLoop(Station):
         self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
-        while self._free_slots:
-            with self._lock:
-                if not self._line:
-                    return
+        while self._free_slots and self._line:
+            try:
                 work = self._line.popleft()
-                self._fresh[work.key] = work
-            number = self._free_slots.pop()
-            # Of its own: this one is that of the job which has just left its slot.
+            except IndexError:  # it was withdrawn just now
+                return
+            self._fresh[work.key] = work
+            run = self._run(work, self._free_slots.pop())
+            # A context of its own: this one is that of the job which has just left its slot.
             context = self._contexts.new()
-            self._tasks[work.key] = self._loop.create_task(self._run(work, number), context=context)
+            self._tasks[work.key] = asyncio.Task(run, loop=self._loop, name=work.claim.id, context=context)
 
     @property
     def flows(self) -> bool:
         return self._lately() >= self._concurrency
 
     def withdraw(self, before: float | None) -> list[Work]:
-        with self._lock:
-            # Each has kept the loop for a moment only: those that have a task come next.
-            is_stuck = before is None or self._started_at < before
-            taken = [*(self._fresh.values() if is_stuck else ()), *self._line]
-            if is_stuck:
-                self._fresh.clear()
-            self._line.clear()
+        # Each has kept the loop for a moment only: those that have a task come next.
+        is_stuck = before is None or self._started_at < before
+        # Meanwhile the loop may get on: whoever of the two removes a work has it.
+        fresh = [self._fresh.pop(key, None) for key in list(self._fresh)] if is_stuck else []
+        taken = [work for work in fresh if work is not None]
+        with contextlib.suppress(IndexError):
+            while True:
+                taken.append(self._line.popleft())
         for work in taken:
             self.active.pop(work.key, None)
         if taken and is_stuck:
@@ -114,28 +115,36 @@ class EventLoop(Station):
         self.around.wake()
 
     async def _run(self, work: Work, number: int) -> None:
-        with self._lock:
-            is_ours = self._fresh.pop(work.key, None) is not None
-            self._started_at = time.monotonic()
-        if not is_ours:  # somebody else has the job by now
+        self._started_at = time.monotonic()
+        if self._fresh.pop(work.key, None) is None:  # it was withdrawn: somebody else has the job by now
             self._leave_slot(work, number)
             return
         try:
             if self.around.slots is not None:
-                with self._lock:
-                    self._slot_of[work.key] = number
-                    self.around.slots.occupy(number, work.claim.id, time.monotonic(), *if_killed(work))
-            if work.handler is not None:
-                call = partial(work.handler.fn, *work.args, **work.kwargs)
-                await execute_async(work, _Interruptible(work, call), self.around.hooks)
+                self._occupy(self.around.slots, work, number)
+            await execute_async(work, _interruptible(work), self.around.hooks)
         finally:
             self._ended(work, number)
 
+    def _occupy(self, slots: Slots, work: Work, number: int) -> None:
+        if work.options.timeout is None:
+            slots.occupy(number, work.claim.id, self._started_at)
+            return
+        with self._lock:
+            self._slot_of[work.key] = number
+            slots.occupy(number, work.claim.id, self._started_at, *if_killed(work))
+
+    def _vacate(self, slots: Slots, work: Work, number: int) -> None:
+        if work.options.timeout is None:
+            slots.vacate(number)
+            return
+        with self._lock:
+            self._slot_of.pop(work.key, None)
+            slots.vacate(number)
+
     def _ended(self, work: Work, number: int) -> None:
         if self.around.slots is not None:
-            with self._lock:
-                self._slot_of.pop(work.key, None)
-                self.around.slots.vacate(number)
+            self._vacate(self.around.slots, work, number)
         self._ends.append(work.finished_at)
         self.active.pop(work.key, None)
         self.around.done.append(work)
@@ -233,36 +242,32 @@ async def _awaiting(made: Awaitable[Any]) -> Any:
     return await made
 
 
-class _Interruptible:
-    """Awaits what a call returns; where its task is cancelled for a reason, the coroutine sees the reason.
+@coroutine
+def _interruptible(work: Work) -> Generator[Any, Any, Any]:
+    """Awaits the handler's call; where its task is cancelled for a reason, the coroutine sees the reason.
 
     The call is made here, for it may raise, too: not every function that is marked as one is `async def`.
     """
-
-    def __init__(self, work: Work, call: Callable[[], Any]) -> None:
-        self._work = work
-        self._call = call
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        made = self._call()
-        inner = made if isinstance(made, CoroutineType) else _awaiting(made)
-        error: BaseException | None = None
-        while True:
-            try:
-                waits_for = inner.throw(error) if error is not None else inner.send(None)
-            except StopIteration as stop:
-                return stop.value
-            except (_TimedOut, _Interrupted) as cancellation:
-                raise _reason_of(cancellation) from None
-            except BaseExceptionGroup as group:
-                ours, others = group.split((_TimedOut, _Interrupted))
-                if ours is None or others is not None:
-                    raise
-                raise _reason_of(ours.exceptions[0]) from None
-            error = None
-            try:
-                yield waits_for
-            except asyncio.CancelledError as cancelled:
-                error, self._work.interrupt = self._work.interrupt or cancelled, None
-            except BaseException as raised:  # noqa: BLE001 - it belongs to the coroutine
-                error = raised
+    assert work.handler is not None
+    made = work.handler.fn(*work.args, **work.kwargs)
+    inner = made if isinstance(made, CoroutineType) else _awaiting(made)
+    error: BaseException | None = None
+    while True:
+        try:
+            waits_for = inner.throw(error) if error is not None else inner.send(None)
+        except StopIteration as stop:
+            return stop.value
+        except (_TimedOut, _Interrupted) as cancellation:
+            raise _reason_of(cancellation) from None
+        except BaseExceptionGroup as group:
+            ours, others = group.split((_TimedOut, _Interrupted))
+            if ours is None or others is not None:
+                raise
+            raise _reason_of(ours.exceptions[0]) from None
+        error = None
+        try:
+            yield waits_for
+        except asyncio.CancelledError as cancelled:
+            error, work.interrupt = work.interrupt or cancelled, None
+        except BaseException as raised:  # noqa: BLE001 - it belongs to the coroutine
+            error = raised
