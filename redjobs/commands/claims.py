@@ -34,9 +34,11 @@ def take(
     count: int,
     priorities: Sequence[int],
     limits: tuple[int | None, int | None] = (None, None),
+    promote: int = BATCH,
 ) -> Command[Taken]:
-    """Promote what is due, then move up to `count` ids, at most `BATCH`, to the worker's list.
+    """Promote up to `promote` that are due, then move up to `count` ids to the worker's list.
 
+    Either is at most `BATCH`; what is due beyond it comes with the next call.
     `priorities` are those other than 0 whose lists are looked at. Only jobs whose priority is
     within `limits`, lowest and highest inclusively, are taken; all that are due are promoted.
     """
@@ -55,7 +57,7 @@ def take(
     names = (keys.processing(worker), keys.workers, keys.scheduled, keys.ready, keys.levels)
     lists = tuple(keys.list_of(priority) for priority in priorities)
     lowest, highest = ("" if limit is None else limit for limit in limits)
-    args: tuple[Arg, ...] = (worker, min(count, BATCH), BATCH, BELL, lowest, highest, *priorities)
+    args: tuple[Arg, ...] = (worker, min(count, BATCH), promote, BELL, lowest, highest, *priorities)
     return Command(SCRIPTS["take"], names + lists, args, parse)
 
 

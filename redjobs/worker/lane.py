@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from redjobs import commands
-from redjobs.commands import Command, Taken
+from redjobs.commands import BATCH, Command, Taken
 from redjobs.ids import new_worker, whole_of
 from redjobs.keys import Keys
 
@@ -128,11 +128,11 @@ class Lane:
         self.rests_until = time.monotonic() + seconds
         self.open = True
 
-    def take(self, count: int) -> Command[Taken]:
+    def take(self, count: int, promote: int = BATCH) -> Command[Taken]:
         """The command that takes up to `count` ids; with 0 it only tells whether there are any."""
         self._polled_at = time.monotonic()
         limits = (self._lowest, self._highest)
-        return commands.take(self.keys, self.worker, count, self.priorities, limits)
+        return commands.take(self.keys, self.worker, count, self.priorities, limits, promote)
 
     def took(self, taken: Taken) -> None:
         """Learn from a reply of `take`."""

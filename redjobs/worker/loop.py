@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from redjobs.commands import Begun, Command
+from redjobs.commands import BATCH, Begun, Command
 from redjobs.registry import Registry
 from redjobs.retry import GiveBack, RunAgain
 from redjobs.worker import report
@@ -35,8 +35,11 @@ logger = logging.getLogger("redjobs.worker")
 
 #: What is interrupted gets so long to clean up before its job is given back without it.
 _CLEANUP_SECONDS = 1.0
-#: So long the interpreter is left to the thread that was given a lone job, which has to wake up first.
+#: So long the interpreter is left to the thread that was given the first job, which has to wake up first.
 _YIELD_SECONDS = 50e-6
+#: Whoever has nothing at all takes so many first, though very many may be due: they have started when a
+#: whole batch would be on its way.
+_FIRST = 8
 #: Decisions after which a job may be due again.
 _GOES_BACK = (GiveBack, RunAgain)
 
@@ -164,7 +167,8 @@ class ClaimLoop:
         wanted: list[Command[Any]] = [settlement.command for settlement in settlements]
         wanted += [begin.command for begin in begins]
         wanted += [command for _, command in gives]
-        wanted += [lane.take(0 if lane is not lanes[0] else free) for lane in lanes]
+        most = BATCH if settlements or begins or self._deferred.busy() else _FIRST
+        wanted += [lane.take(min(free, most) if lane is lanes[0] else 0, promote=most) for lane in lanes]
         if not wanted:
             return self._deferred.do()
         self._went_back = False
@@ -226,9 +230,12 @@ class ClaimLoop:
             report.dropped(lane.keys.queue, reply.missing)
         lane.suspects.extend((job_id, time.monotonic()) for job_id in reply.wait)
         lane.begun.update((job_id, begin.token) for job_id in reply.hashes)
+        is_first = len(begin.ids) <= _FIRST and not self._deferred.busy()
         self._deferred.begun(reply)
-        if len(begin.ids) == 1:  # it may be a suspect, or one that came just now: nothing to wait for
+        if is_first or len(begin.ids) == 1:  # nothing to wait for, or it may be a suspect
             self._deferred.submit()
+        if is_first and reply.hashes:
+            time.sleep(_YIELD_SECONDS)
 
     def _took(self, lane: Lane, reply: Any) -> None:
         if not self._lanes.answered(lane, reply, "takes"):
@@ -257,7 +264,6 @@ class ClaimLoop:
         """These have come to a worker that slept; the next turn looks at all the rest."""
         for begin, reply in zip(begins, self._link.run_all([each.command for each in begins]), strict=True):
             self._begun(begin, reply)
-        time.sleep(_YIELD_SECONDS)
 
     def _wake_at(self, free: int) -> float:
         now = time.monotonic()

@@ -142,9 +142,11 @@ def _memory_with_many(asked: Judge) -> Answer:
 
 
 def _first_due(asked: Judge) -> Answer:
-    first, jobs = (asked.ours("due", metric, _SYNC) for metric in ("first_ms", "jobs"))
-    usual = asked.ours("lateness", "p99_ms", _SYNC)
-    return f"{first:.1f} ms with {jobs:,.0f} due; usual: at most {usual:.1f} ms, 99 of 100", first <= usual
+    first, jobs, usual, most = (
+        asked.ours("due", metric, _SYNC) for metric in ("first_ms", "jobs", "lone_p50_ms", "lone_max_ms")
+    )
+    words = f"{first:.1f} ms with {jobs:,.0f} due; one by itself, after such a pause: {usual:.1f}"
+    return f"{words}, at most {most:.1f} ms", first <= most
 
 
 def _elsewhere(asked: Judge) -> Answer:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from redjobs import Queue
-from redjobs.keys import BELL
+from redjobs import Queue, call, commands
+from redjobs.keys import BELL, Keys
 from tests.servers import Server
 from tests.waiting import wait_until
 from tests.worker import handlers
@@ -111,6 +111,32 @@ def test_it_wakes_by_itself_when_a_job_falls_due(queue: Queue, burst: Burst, run
     burst(burst=False, max_idle=0.5)
     assert len(lateness(runs)) == 3
     assert all(0 <= late_ms < LATE_MS for late_ms in lateness(runs))
+
+
+def test_of_very_many_that_fall_due_a_few_are_begun_first(
+    queue: Queue, asleep: Asleep, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one does not wait for its whole batch; the others come by the batch."""
+    sizes: list[int] = []
+    begin = commands.begin
+
+    def noted(keys: Keys, worker: str, token: str, ids: list[str], solo: int = 0) -> Any:
+        sizes.append(len(ids))
+        return begin(keys, worker, token, ids, solo)
+
+    monkeypatch.setattr(commands, "begin", noted)
+    queue.enqueue_many(call(handlers.record) for _ in range(100))  # it learns that jobs here are short
+
+    def plan() -> None:
+        sizes.clear()
+        moment = time.time() + 0.5
+        queue.enqueue_many(call(handlers.record).at(moment) for _ in range(300))
+
+    asleep(plan)
+    assert runs.count("start") == 400
+    first, *others = sizes
+    assert first <= 8
+    assert max(others) > 50
 
 
 def test_a_retry_wakes_it_when_it_is_due(queue: Queue, burst: Burst, runs: Runs) -> None:

@@ -17,6 +17,8 @@ FULL_SCHEDULE = "full schedule"
 #: Jobs of another queue, before very many are due in the first one and at that time, and their distance;
 #: they begin a moment after the first one is due, which is measured, too, and are over before the last.
 _ELSEWHERE, _EVERY_SECONDS, _AFTER_SECONDS = 20, 0.04, 0.1
+#: Jobs by themselves, each after such a pause: how late the first one usually is, when nobody is awake.
+_LONE, _PAUSE_SECONDS = 5, 2.5
 #: A fraction that no whole number of steps brings back: what queues round to milliseconds is then late by
 #: all fractions of one alike, and not by the same one in a whole run.
 _GOLDEN = 0.6180339887
@@ -83,6 +85,7 @@ def _due(block: Block) -> Metrics:
     block.work()
     block.warm_up(count)
     elsewhere = _Elsewhere(block, count + 1) if block.peer.own else None
+    lone = _lone(block, count + 1 + 2 * _ELSEWHERE + 1) if block.peer.own else {}
     block.server.slow_calls()  # those from now on count
     moment = time.time() + 2 + 2 * count / block.peer.schedules
     block.producer.ask("plan", job=block.hit, first=0, count=count, at=moment, spread=1.0)
@@ -98,6 +101,7 @@ def _due(block: Block) -> Metrics:
     late = sorted(start - moment for start in starts)
     return {
         **(elsewhere.found() if elsewhere else {}),
+        **lone,
         "first_ms": late[0] * 1000,
         "p50_ms": quantile(late, 0.5) * 1000,
         "last_ms": late[-1] * 1000,
@@ -109,6 +113,19 @@ def _due(block: Block) -> Metrics:
         "slow_enqueues": sum(ms > 5 for ms, _ in enqueue_calls),
         "jobs": count,
     }
+
+
+def _lone(block: Block, first: int) -> Metrics:
+    """How late jobs are that are due one by one, after a pause in which there was nothing to do."""
+    late, count, pause = [], _LONE, _PAUSE_SECONDS
+    if not block.scale.is_timed:
+        count, pause = 1, 0.1
+    for number in range(first, first + count):
+        moment = time.time() + pause
+        block.producer.ask("schedule", job=block.hit, first=number, moments=[moment])
+        block.wait_for_all(number, 1, limit=30)
+        late.append((block.board.starts(number, 1)[0] - moment) * 1000)
+    return {"lone_p50_ms": statistics.median(late), "lone_max_ms": max(late)}
 
 
 class _Elsewhere:
@@ -167,11 +184,13 @@ DUE = Case(
     "due",
     "very many jobs due in the same second",
     _due_variants,
-    lambda peer, scale, _variant: _burst(peer, scale) + 10 + 2 * _ELSEWHERE,
+    lambda peer, scale, _variant: _burst(peer, scale) + 10 + 2 * _ELSEWHERE + _LONE,
     _due,
     (
         ("jobs", "jobs"),
         ("first_ms", "first one late, ms"),
+        ("lone_p50_ms", "a lone one, p50 ms"),
+        ("lone_max_ms", "max"),
         ("last_ms", "last one, ms"),
         ("slowest_ms", "slowest call of the server, ms"),
         ("slow_calls", "calls over 5 ms"),
@@ -182,5 +201,4 @@ DUE = Case(
         ("usual_p50_ms", "and before, p50 ms"),
         ("usual_max_ms", "max"),
     ),
-    once=True,
 )
