@@ -65,6 +65,12 @@ def record(text: str = "") -> None:
     note("end", text)
 
 
+async def task_name() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    note("end", task.get_name())
+
+
 async def record_async(text: str = "") -> None:
     note("start", text)
     await asyncio.sleep(0)

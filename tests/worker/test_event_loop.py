@@ -46,6 +46,13 @@ def worker(worker: Start, loop: str) -> Start:
     return partial(worker, without=("uvloop",) if loop == "asyncio" else ())
 
 
+def test_a_task_is_named_after_its_job(queue: Queue, burst: Burst, runs: Runs) -> None:
+    """So that what the loop says of a slow task, or of a pending one, says which job it was."""
+    job = queue.enqueue(handlers.task_name)
+    burst()
+    assert runs.texts() == [job.id]
+
+
 def test_uvloop_is_used_where_it_is_installed(queue: Queue, burst: Burst, runs: Runs, loop: str) -> None:
     queue.enqueue(handlers.event_loop)
     burst()
