@@ -110,9 +110,11 @@ class Run:
             self._measure_together(todo, 16 if case.parallel else 1)
 
     def _measure_together(self, todo: list[tuple[Case, Peer, Variant]], width: int) -> None:
+        if width == 1:  # in this thread, where a signal ends a measurement and all that it has started
+            self.results.samples += [self._measure(*what) for what in todo]
+            return
         with ThreadPoolExecutor(max_workers=width) as pool:
-            for sample in pool.map(lambda what: self._measure(*what), todo):
-                self.results.samples.append(sample)
+            self.results.samples += pool.map(lambda what: self._measure(*what), todo)
 
     def _rounds(self, case: Case, peer: Peer) -> int:
         if case.once:

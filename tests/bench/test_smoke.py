@@ -5,6 +5,9 @@ No timings.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,10 @@ import pytest
 from tests.bench import __main__ as bench
 from tests.bench import page
 from tests.bench.cases import CASES
+from tests.bench.environments import ROOT
 from tests.bench.results import load
 from tests.bench.roster import PEERS
+from tests.waiting import wait_until
 
 # Ten seconds of a machine that does nothing else; longer than a test may take on one that is busy.
 pytestmark = pytest.mark.timeout(180)
@@ -42,6 +47,21 @@ def test_the_page_says_what_was_found(results: Path, tmp_path: Path) -> None:
         assert peer in text
     for plot in tmp_path.glob("*.svg"):
         assert f"]({plot.name})" in text
+
+
+def test_who_ends_it_while_it_measures_ends_the_server_and_the_workers_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--only", "growth,ideal"]
+    command += ["--json", str(tmp_path / "results.json")]
+    own, said = {"TMPDIR": str(tmp_path), "PATH": os.environ["PATH"]}, tmp_path / "stderr"
+    with said.open("wb") as log, subprocess.Popen(command, cwd=ROOT, env=own, stderr=log) as process:
+        try:
+            wait_until(lambda: list(tmp_path.glob("redjobs-bench-*/worker-*.log")), 60)
+            process.terminate()
+            assert process.wait(60) == 143
+        finally:
+            process.kill()
+    assert "growth" not in said.read_text()  # no measurement was brought to its end
+    assert not list(tmp_path.glob("redjobs-bench-*"))
 
 
 def test_peers_are_pinned_and_their_settings_are_told() -> None:
