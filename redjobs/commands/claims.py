@@ -38,9 +38,9 @@ def take(
 ) -> Command[Taken]:
     """Promote up to `promote` that are due, then move up to `count` ids to the worker's list.
 
-    Either is at most `BATCH`; what is due beyond it comes with the next call.
+    Of neither more than `BATCH` in one call: it would hold the server for too long.
     `priorities` are those other than 0 whose lists are looked at. Only jobs whose priority is
-    within `limits`, lowest and highest inclusively, are taken; all that are due are promoted.
+    within `limits`, lowest and highest inclusively, are taken; promoted are those of any priority.
     """
 
     def parse(reply: Any) -> Taken:

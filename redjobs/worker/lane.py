@@ -129,7 +129,10 @@ class Lane:
         self.open = True
 
     def take(self, count: int, promote: int = BATCH) -> Command[Taken]:
-        """The command that takes up to `count` ids; with 0 it only tells whether there are any."""
+        """The command that takes up to `count` ids; with 0 it only tells whether there are any.
+
+        Before that it makes up to `promote` ready that are due.
+        """
         self._polled_at = time.monotonic()
         limits = (self._lowest, self._highest)
         return commands.take(self.keys, self.worker, count, self.priorities, limits, promote)

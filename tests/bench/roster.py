@@ -77,7 +77,7 @@ PEERS = (
         "ideal",
         "ideal",
         kinds=(SYNC,),
-        default="redjobs' scripts on a raw socket, the leanest loop; a bulk in calls of 250, all sent ahead",
+        default="redjobs' scripts on a raw socket, the leanest loop; a bulk in calls of 160, all sent ahead",
         pace={SYNC: 120_000},
         schedules=50_000,
         own=True,

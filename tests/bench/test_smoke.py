@@ -5,6 +5,7 @@ No timings.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -62,6 +63,17 @@ def test_who_ends_it_while_it_measures_ends_the_server_and_the_workers_too(tmp_p
             process.kill()
     assert "growth" not in said.read_text()  # no measurement was brought to its end
     assert not list(tmp_path.glob("redjobs-bench-*"))
+    assert not _working_in(tmp_path)
+
+
+def _working_in(home: Path) -> list[Path]:
+    """Processes whose directory is in this one, though it may be gone; none where there is no /proc."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str((process / "cwd").readlink()).startswith(str(home)):
+                found.append(process)
+    return found
 
 
 def test_peers_are_pinned_and_their_settings_are_told() -> None:

@@ -29,7 +29,7 @@ def _crash(block: Block) -> Metrics:
     block.warm_up(0)
     block.producer.ask("enqueue", job=block.nap, first=1, count=1)
     block.wait(lambda: block.board.runs(1) == 1, 30, "the job does not start")
-    time.sleep(0.3)
+    time.sleep(0.3)  # in the midst of it, and not while peers still note that it has started
     pid = block.board.process(1)
     if block.variant.extra == WORKER:
         worker.kill()

@@ -28,7 +28,7 @@ def _latency(block: Block) -> Metrics:
     count = block.scale.latency_jobs
     block.work()
     block.warm_up(0)
-    time.sleep(0.5)
+    time.sleep(0.5)  # it is idle, then
     return quantiles_ms(block.producer.ask("latency", job=block.hit, first=1, count=count))
 
 
@@ -58,7 +58,7 @@ def _lateness(block: Block) -> Metrics:
         block.producer.ask("plan", job=block.hit, first=count + 10, count=waiting, at=in_a_day, spread=_DAY)
     workers = block.work()
     block.warm_up(count, limit=120)
-    time.sleep(0.5)
+    time.sleep(0.5)  # it is idle, then
     begin = time.time() + 1 + 2 * count / block.peer.schedules
     step = scale.late_seconds / count
     moments = [begin + step * i + i * _GOLDEN % 1 / 1000 for i in range(count)]
